@@ -1,0 +1,56 @@
+//! Every maximum of the wire and the store, each with its reason. Passing one is a typed error that names limit and value.
+
+/// One encoded event. Large objects belong in object storage with a link in the event; a megabyte still fits a phone's memory
+/// and the peers' append limit of 512 KiB twice over when split.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// All attributes of one event together: a filter reads them for every event, and the attribute block's length is a u16.
+pub const ATTRIBUTES_BYTES_MAX: usize = u16::MAX as usize;
+
+/// Attributes of one event, extensions included: a filter scans them linearly.
+pub const ATTRIBUTES_MAX: usize = 128;
+
+/// Name of one attribute. CloudEvents recommends at most 20; the length is stored in one byte.
+pub const ATTRIBUTE_NAME_BYTES_MAX: usize = 64;
+
+/// Name of a subscription.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// Text of a filter: it is stored per subscription, compiled at every resume, and kept in memory per follower.
+pub const FILTER_BYTES_MAX: usize = 8 << 10;
+
+/// Nesting of a filter: parser and compiler recurse.
+pub const FILTER_DEPTH_MAX: usize = 64;
+
+/// Steps one evaluation may take, fixed when the filter is compiled: bounds the cost of every published event.
+pub const FILTER_STEPS_MAX: usize = 4096;
+
+/// Values in one IN list.
+pub const FILTER_IN_MAX: usize = 1024;
+
+/// Subscriptions of one client: its record is read and written whole.
+pub const SUBSCRIPTIONS_PER_CLIENT_MAX: usize = 64;
+
+/// Body of one frame on any stream: an event of maximal size with its batch header fits.
+pub const FRAME_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
+
+/// Body of one frame on the control stream: nothing there carries events.
+pub const CONTROL_FRAME_BYTES_MAX: usize = 256 << 10;
+
+/// Events of one published batch: numbers and offsets of a batch are answered together.
+pub const BATCH_EVENTS_MAX: usize = 16 << 10;
+
+/// Bytes at which the SDK closes a batch and the sequencer closes an entry: past this, batching gains nothing measurable,
+/// and a peer's append must fit its time-out.
+pub const ENTRY_BYTES_TARGET: usize = 256 << 10;
+
+/// One record of the store: reading one event reads one record.
+pub const RECORD_BYTES_TARGET: usize = 16 << 10;
+
+/// Partitions of a cluster: positions are listed whole in a client's record.
+pub const PARTITIONS_MAX: u16 = 256;
+
+/// Shortest and longest life of an unused subscription, in seconds.
+pub const INACTIVE_EXPIRY_SECS_MIN: u64 = 60;
+pub const INACTIVE_EXPIRY_SECS_MAX: u64 = 366 * 24 * 3600;
+pub const INACTIVE_EXPIRY_SECS_DEFAULT: u64 = 30 * 24 * 3600;

@@ -1,0 +1,81 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{Cursor, Incarnation, Nonce, Offset, PartitionId, SessionEpoch, SubscriptionName};
+
+/// Opens the session and resumes every subscription, in one request.
+///
+/// The client names the epoch, above any it has used, and a nonce. The registry takes a higher epoch, answers the same
+/// (epoch, nonce) alike, and refuses the rest with `StaleEpoch`: so a late or repeated open harms nobody.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpenSession {
+    pub epoch: SessionEpoch,
+    pub nonce: Nonce,
+    /// Where the client itself has got to; for each cursor the larger of the client's and the registry's wins.
+    pub resume: Vec<ResumePoint>,
+    /// The highest registry index the client has seen: what one broker acknowledged another must not deny.
+    #[serde(default)]
+    pub registry_seen: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResumePoint {
+    pub incarnation: Incarnation,
+    /// By partition; a missing tail means "nothing known".
+    pub cursors: Vec<Cursor>,
+}
+
+/// The client's record as the registry now has it, and what will come.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionOpened {
+    pub epoch: SessionEpoch,
+    pub registry_index: u64,
+    pub subscriptions: Vec<SubscriptionState>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SubscriptionState {
+    pub name: SubscriptionName,
+    pub incarnation: Incarnation,
+    pub filter: String,
+    pub inactive_expiry_secs: u64,
+    /// One per partition, in order.
+    pub feeds: Vec<FeedState>,
+}
+
+impl SubscriptionState {
+    /// How many offsets lie between where the subscription is and the tails: no more events than this are waiting.
+    pub fn waiting_max(&self) -> u64 {
+        self.feeds.iter().map(|feed| feed.tail.0.saturating_sub(feed.position.offset.0)).sum()
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FeedState {
+    pub partition: PartitionId,
+    /// From here delivery is guaranteed, for as long as this incarnation lives.
+    pub start: Cursor,
+    /// The next frame of this feed begins here.
+    pub position: Cursor,
+    /// The partition's tail when this was answered: a feed that has covered it has caught up.
+    pub tail: Offset,
+}
+
+/// Moves cursors: everything below is done with. Answered when durable.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ack {
+    pub cursors: Vec<(Incarnation, Vec<(PartitionId, Cursor)>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Acked {
+    pub registry_index: u64,
+}
+
+/// Ends the session in good order, with the last cursors. The record stays.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CloseSession {
+    pub cursors: Vec<(Incarnation, Vec<(PartitionId, Cursor)>)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SessionClosed {}
