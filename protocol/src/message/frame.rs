@@ -7,6 +7,8 @@
 //! ```
 //! `request` ties an answer to its request; 0 where none is expected. `flags` is 0 in version 1 and ignored when read.
 
+use bytes::{Bytes, BytesMut};
+
 pub const HEADER_BYTES: usize = 12;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,42 @@ pub fn push_frame(out: &mut Vec<u8>, message_type: u16, request: u32, body: impl
     out[start..start + 4].copy_from_slice(&body_bytes.to_le_bytes());
 }
 
+/// Bytes of one stream as they arrive, cut into frames. Input: `extend`; output: `next_frame`, until it says None.
+#[derive(Debug)]
+pub struct FrameBuffer {
+    bytes: BytesMut,
+    limit: usize,
+}
+
+impl FrameBuffer {
+    /// `limit` is the longest body the stream may carry.
+    pub fn new(limit: usize) -> Self {
+        Self { bytes: BytesMut::new(), limit }
+    }
+
+    pub fn extend(&mut self, received: &[u8]) {
+        self.bytes.extend_from_slice(received);
+    }
+
+    /// The next whole frame; its body shares the buffer's memory.
+    pub fn next_frame(&mut self) -> Result<Option<(FrameHeader, Bytes)>, FrameTooLarge> {
+        let Some(header) = self.bytes.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
+        let header = FrameHeader::decode(header, self.limit)?;
+        let whole = HEADER_BYTES + header.body_bytes as usize;
+        if self.bytes.len() < whole {
+            self.bytes.reserve(whole - self.bytes.len());
+            return Ok(None);
+        }
+        let mut frame = self.bytes.split_to(whole).freeze();
+        Ok(Some((header, frame.split_off(HEADER_BYTES))))
+    }
+
+    /// Whether the stream ended between frames, as it should.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +104,26 @@ mod tests {
         let header = FrameHeader::decode(out[..HEADER_BYTES].try_into().expect("12 bytes"), 5).expect("fits");
         assert_eq!(header, FrameHeader { body_bytes: 5, message_type: 7, request: 42 });
         assert_eq!(&out[HEADER_BYTES..], b"hello");
+    }
+
+    #[test]
+    fn frames_come_out_whole_however_the_bytes_arrive() {
+        let mut sent = Vec::new();
+        for body in [&b"one"[..], b"", b"three"] {
+            push_frame(&mut sent, 1, 0, |out| out.extend_from_slice(body));
+        }
+        for chunk in 1..sent.len() {
+            let mut buffer = FrameBuffer::new(5);
+            let mut bodies = Vec::new();
+            for piece in sent.chunks(chunk) {
+                buffer.extend(piece);
+                while let Some((_, body)) = buffer.next_frame().expect("within the limit") {
+                    bodies.push(body);
+                }
+            }
+            assert_eq!(bodies, [&b"one"[..], b"", b"three"]);
+            assert!(buffer.is_empty());
+        }
     }
 
     #[test]

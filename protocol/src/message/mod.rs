@@ -19,7 +19,7 @@ mod push;
 mod session;
 mod subscription;
 
-pub use frame::{FrameHeader, FrameTooLarge, HEADER_BYTES, push_frame};
+pub use frame::{FrameBuffer, FrameHeader, FrameTooLarge, HEADER_BYTES, push_frame};
 pub use hello::{Hello, PROTOCOL_VERSION, Welcome};
 pub use identity::{LoggedIn, Login, Register, Registered};
 pub use push::{GoAway, Refused, SubscriptionEnded, TakenOver};
