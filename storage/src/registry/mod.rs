@@ -1,0 +1,24 @@
+//! What is known of every client: its subscriptions, how far each has come, and which session may speak for it.
+//!
+//! The registry is cut into shards, each a Raft group; this module is what such a group applies. It owns the rows of the
+//! `registry` column family, one per client. Its invariants: within one incarnation a cursor never goes back, an incarnation
+//! number never comes twice, and nobody but the session of the newest epoch changes a record. Nothing is kept in memory per
+//! client, so a client that is away costs its few hundred bytes of disk and no more.
+//!
+//! [`decide`] is the whole of the rules, a function of values; [`RegistryMachine`] feeds it from the log and writes what it
+//! says. A row that cannot be read is an error that names shard and client, never a missing client.
+
+mod batch;
+mod codec;
+mod command;
+mod decide;
+mod fields;
+mod record;
+#[cfg(test)]
+mod stories;
+
+pub use batch::{BatchError, CommandBatch};
+pub use codec::RecordError;
+pub use command::{Command, IgnoredMove, Refusal, Reply};
+pub use decide::decide;
+pub use record::{ClientRecord, SubscriptionRecord};
