@@ -5,7 +5,7 @@
 //! number never comes twice, and nobody but the session of the newest epoch changes a record. Nothing is kept in memory per
 //! client, so a client that is away costs its few hundred bytes of disk and no more.
 //!
-//! [`decide`] is the whole of the rules, a function of values; [`RegistryMachine`] feeds it from the log and writes what it
+//! [`decide()`] is the whole of the rules, a function of values; [`RegistryMachine`] feeds it from the log and writes what it
 //! says. A row that cannot be read is an error that names shard and client, never a missing client.
 
 mod batch;
@@ -13,7 +13,13 @@ mod codec;
 mod command;
 mod decide;
 mod fields;
+mod machine;
+#[cfg(test)]
+mod machine_tests;
+mod reader;
 mod record;
+mod rows;
+mod snapshot_file;
 #[cfg(test)]
 mod stories;
 
@@ -21,4 +27,7 @@ pub use batch::{BatchError, CommandBatch};
 pub use codec::RecordError;
 pub use command::{Command, IgnoredMove, Refusal, Reply};
 pub use decide::decide;
+pub use machine::RegistryMachine;
+pub use reader::{ExpiredSubscription, ExpiryScan, RegistryReader};
 pub use record::{ClientRecord, SubscriptionRecord};
+pub use snapshot_file::{SnapshotError, SnapshotMeta};
