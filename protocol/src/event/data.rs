@@ -1,0 +1,194 @@
+//! An event's data: what kind it claims to be, and what it is once somebody looks.
+//!
+//! The broker does not decode data, so a stored event may claim "JSON" over bytes that are none. Whoever reads such an event still
+//! gets a valid one: [`settle`] turns a false claim into a kind that is true (text where `datacontenttype` allows that, else binary).
+//! Without that, a hostile producer could write members, or whole events, into its readers' JSON.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::EventError;
+
+/// An event's data, owned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Data {
+    /// One JSON value, as its text. Numbers and white space stay as they were written.
+    Json(String),
+    /// Text of a type that `datacontenttype` declares and that is not JSON.
+    Text(String),
+    Binary(Bytes),
+}
+
+/// An encoded event's data as it is stored: a claim of the producer, not checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataRef<'a> {
+    None,
+    Json(&'a [u8]),
+    Text(&'a [u8]),
+    Binary(&'a [u8]),
+}
+
+impl<'a> DataRef<'a> {
+    pub fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::None => &[],
+            Self::Json(bytes) | Self::Text(bytes) | Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// Numbers on wire and disk, never reused.
+    pub(super) fn kind(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Json(_) => 1,
+            Self::Text(_) => 2,
+            Self::Binary(_) => 3,
+        }
+    }
+
+    pub(super) fn from_kind(kind: u8, bytes: &'a [u8]) -> Result<Self, EventError> {
+        Ok(match kind {
+            0 if bytes.is_empty() => Self::None,
+            0 => return Err(EventError::UnexpectedData { size: bytes.len() }),
+            1 => Self::Json(bytes),
+            2 => Self::Text(bytes),
+            3 => Self::Binary(bytes),
+            _ => return Err(EventError::UnknownDataKind { kind }),
+        })
+    }
+}
+
+impl Data {
+    pub fn as_ref(&self) -> DataRef<'_> {
+        match self {
+            Self::Json(text) => DataRef::Json(text.as_bytes()),
+            Self::Text(text) => DataRef::Text(text.as_bytes()),
+            Self::Binary(bytes) => DataRef::Binary(bytes),
+        }
+    }
+}
+
+/// Data whose claim holds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Settled<'a> {
+    Absent,
+    Json(&'a str),
+    Text(Cow<'a, str>),
+    Binary(&'a [u8]),
+}
+
+impl Settled<'_> {
+    pub(super) fn into_data(self) -> Option<Data> {
+        Some(match self {
+            Self::Absent => return None,
+            Self::Json(text) => Data::Json(text.to_owned()),
+            Self::Text(text) => Data::Text(text.into_owned()),
+            Self::Binary(bytes) => Data::Binary(Bytes::copy_from_slice(bytes)),
+        })
+    }
+}
+
+/// What the data is, whatever it claims. It never grows by this, so an event that kept the limits keeps them.
+pub(super) fn settle(data: DataRef<'_>, json_declared: bool) -> Settled<'_> {
+    let (DataRef::Json(bytes) | DataRef::Text(bytes) | DataRef::Binary(bytes)) = data else { return Settled::Absent };
+    let Ok(text) = std::str::from_utf8(bytes) else { return Settled::Binary(bytes) };
+    match data {
+        DataRef::Json(_) => json(text, json_declared).unwrap_or_else(|_| text_or_binary(text, json_declared)),
+        DataRef::Text(_) => text_or_binary(text, json_declared),
+        DataRef::None | DataRef::Binary(_) => Settled::Binary(bytes),
+    }
+}
+
+/// Under a type that declares JSON, bare text could be said in JSON only as a JSON string, which it is not.
+fn text_or_binary(text: &str, json_declared: bool) -> Settled<'_> {
+    if json_declared { Settled::Binary(text.as_bytes()) } else { Settled::Text(Cow::Borrowed(text)) }
+}
+
+/// Data that should be JSON, as a JSON event would carry it: `null` is no data, and a string under a type that is not JSON is that text.
+pub(super) fn json(text: &str, json_declared: bool) -> Result<Settled<'_>, EventError> {
+    let value: &RawValue = serde_json::from_str(text).map_err(|error| data_not_json(&error))?;
+    json_value(value, json_declared)
+}
+
+pub(super) fn json_value(value: &RawValue, json_declared: bool) -> Result<Settled<'_>, EventError> {
+    let text = value.get();
+    Ok(match text.as_bytes().first() {
+        Some(b'n') => Settled::Absent,
+        Some(b'"') if !json_declared => Settled::Text(string("data", text)?),
+        _ => Settled::Json(text),
+    })
+}
+
+/// The text that a JSON string stands for, borrowed where nothing is escaped.
+pub(super) fn string<'a>(name: &str, json: &'a str) -> Result<Cow<'a, str>, EventError> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    match serde_json::from_str::<Text<'a>>(json) {
+        Ok(text) => Ok(text.0),
+        Err(_) => Err(EventError::NotText { name: name.to_owned() }),
+    }
+}
+
+fn data_not_json(error: &serde_json::Error) -> EventError {
+    EventError::DataNotJson { line: error.line(), column: error.column(), reason: reason(error) }
+}
+
+/// serde_json's own words, without the place that it appends and we keep as numbers.
+pub(super) fn reason(error: &serde_json::Error) -> String {
+    let whole = error.to_string();
+    whole.rsplit_once(" at line ").map_or(whole.as_str(), |(reason, _place)| reason).to_owned()
+}
+
+/// Does `datacontenttype` declare JSON? Without one a JSON event's data is JSON; with one its subtype decides.
+pub(super) fn declares_json(datacontenttype: Option<&str>) -> bool {
+    let Some(media_type) = datacontenttype else { return true };
+    let essence = media_type.split(';').next().unwrap_or_default().trim_ascii_end();
+    let subtype = essence.rsplit('/').next().unwrap_or_default().as_bytes();
+    let suffix = subtype.rsplit(|&byte| byte == b'+').next().unwrap_or_default();
+    essence.contains('/') && suffix.eq_ignore_ascii_case(b"json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_is_declared_by_subtype_suffix_or_absence() {
+        for json in [
+            None,
+            Some("application/json"),
+            Some("Application/JSON; charset=utf-8"),
+            Some("application/geo+json"),
+            Some("text/json ;a=b"),
+        ] {
+            assert!(declares_json(json), "{json:?}");
+        }
+        for other in [
+            "text/plain",
+            "application/xml",
+            "json",
+            "",
+            "application/jsonl",
+            "application/json+xml",
+            "text/plain; x=/json",
+        ] {
+            assert!(!declares_json(Some(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_false_claim_becomes_a_weaker_truth() {
+        assert_eq!(settle(DataRef::Json(b" {\"a\":1} "), true), Settled::Json("{\"a\":1}"));
+        assert_eq!(settle(DataRef::Json(b"1},{"), true), Settled::Binary(b"1},{"));
+        assert_eq!(settle(DataRef::Json(b"1},{"), false), Settled::Text("1},{".into()));
+        assert_eq!(settle(DataRef::Json(b"\xff"), true), Settled::Binary(b"\xff"));
+        assert_eq!(settle(DataRef::Text(b"\xff"), false), Settled::Binary(b"\xff"));
+        assert_eq!(settle(DataRef::Text(b"a"), true), Settled::Binary(b"a"));
+        assert_eq!(settle(DataRef::Json(b"null"), true), Settled::Absent);
+        assert_eq!(settle(DataRef::Json(b"\"a\\nb\""), false), Settled::Text("a\nb".into()));
+        assert_eq!(settle(DataRef::Json(b"\"\\ud800\""), false), Settled::Text("\"\\ud800\"".into()));
+    }
+}
