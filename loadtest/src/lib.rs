@@ -5,4 +5,5 @@
 //! broker and harms packets. Nothing here decides what a broker should do; it only tells and asks through the public
 //! SDK, the command line and the network.
 
+pub mod oracle;
 pub mod workload;
