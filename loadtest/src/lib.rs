@@ -6,4 +6,5 @@
 //! SDK, the command line and the network.
 
 pub mod oracle;
+pub mod runner;
 pub mod workload;

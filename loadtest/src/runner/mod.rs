@@ -1,0 +1,15 @@
+//! Starts, kills and restarts the real programs: [`BrokerProcess`] runs `anyportd`, [`Cli`] runs `anyport`.
+//!
+//! Both are the binaries a user would run, found by [`Program::find`]; building them is the caller's business. Only a
+//! process started here is ever signalled, and only while it is unreaped, so that its number cannot have passed to
+//! another.
+
+mod broker;
+mod cli;
+mod ports;
+mod program;
+
+pub use broker::{BrokerOptions, BrokerProcess};
+pub use cli::{Cli, CliOutput, RunningCli};
+pub use ports::free_loopback_port;
+pub use program::Program;
