@@ -28,6 +28,12 @@ pub const FILTER_STEPS_MAX: usize = 4096;
 /// Values in one IN list.
 pub const FILTER_IN_MAX: usize = 1024;
 
+/// Characters between two `%` of a LIKE pattern if a `_` is among them: they are searched with one machine word of states.
+pub const FILTER_LIKE_SEGMENT_MAX: usize = 64;
+
+/// Text that a function of a filter makes: nested calls must not multiply an event's size.
+pub const FILTER_TEXT_BYTES_MAX: usize = 64 << 10;
+
 /// Subscriptions of one client: its record is read and written whole.
 pub const SUBSCRIPTIONS_PER_CLIENT_MAX: usize = 64;
 

@@ -1,0 +1,145 @@
+//! The filter language: CESQL 1.0 (CloudEvents SQL), extended to look into JSON data.
+//!
+//! ```text
+//!  text --lexer, parser--> Expr (ast) --program--> Program --eval, over a Source--> Evaluation { value, error }
+//! ```
+//!
+//! A filter is compiled once and evaluated for every event. An event passes if the value is Boolean true and nothing erred; a missing
+//! attribute is an error, and AND and OR end at the operand that decides, so `TRUE OR missing = 1` passes and `missing = 1 OR TRUE`
+//! does not. The extension ([`Dialect::Extended`]) adds paths into the data (`data.mag`, `data.list[0]`, `data['any key']`), decimals and
+//! 64-bit integers; it never changes what a standard expression means. A path that leads to nothing, or to null, is a missing attribute.
+//!
+//! Invariant: what compiles is bounded in text, depth, steps and pattern, so evaluating a hostile filter over a hostile event is only slow
+//! within limits. Compiling fails with a [`FilterError`] that says where and what instead; evaluating cannot fail.
+
+mod ast;
+mod error;
+mod eval;
+mod functions;
+mod json;
+mod lexer;
+mod like;
+mod number;
+mod operators;
+mod parser;
+mod path;
+mod program;
+mod source;
+mod suggest;
+mod value;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub use ast::{ArithmeticOp, CompareOp, Expr, Literal, Reference};
+pub use error::FilterError;
+pub use eval::Evaluation;
+pub use functions::Function;
+pub use like::Pattern;
+pub use number::{MathFault, Number};
+pub use path::{Path, Segment};
+pub use source::{Source, ValueRef};
+pub use value::{EvaluationError, Kind, Value};
+
+/// Which language a filter is written in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// CESQL 1.0 with paths into the data, decimals and 64-bit integers.
+    #[default]
+    Extended,
+    /// CESQL 1.0 and nothing else.
+    Strict,
+}
+
+/// A compiled filter. Clones share it; filters of one text are equal.
+#[derive(Clone)]
+pub struct Filter {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    text: Box<str>,
+    dialect: Dialect,
+    compiled: Option<(Expr, program::Program)>,
+}
+
+impl Filter {
+    /// Compiles a filter of the extended dialect. A text of nothing but white space lets everything pass.
+    pub fn compile(text: &str) -> Result<Self, FilterError> {
+        Self::compile_in(Dialect::Extended, text)
+    }
+
+    pub fn compile_in(dialect: Dialect, text: &str) -> Result<Self, FilterError> {
+        let Some(expr) = parser::parse(text, dialect)? else {
+            return Ok(Self::always());
+        };
+        let program = program::compile(&expr)?;
+        Ok(Self { inner: Arc::new(Inner { text: text.into(), dialect, compiled: Some((expr, program)) }) })
+    }
+
+    /// The filter that lets everything pass; its text is empty.
+    pub fn always() -> Self {
+        Self { inner: Arc::new(Inner { text: "".into(), dialect: Dialect::default(), compiled: None }) }
+    }
+
+    pub fn is_always(&self) -> bool {
+        self.inner.compiled.is_none()
+    }
+
+    /// The text it was compiled from.
+    pub fn text(&self) -> &str {
+        &self.inner.text
+    }
+
+    /// The tree, for whoever plans with it; none for a filter that lets everything pass.
+    pub fn expression(&self) -> Option<&Expr> {
+        self.inner.compiled.as_ref().map(|(expr, _)| expr)
+    }
+
+    pub fn passes<S: Source + ?Sized>(&self, source: &S) -> bool {
+        self.evaluate(source).passes()
+    }
+
+    pub fn evaluate<'v, S: Source + ?Sized>(&'v self, source: &'v S) -> Evaluation<'v> {
+        match &self.inner.compiled {
+            Some((_, program)) => program.evaluate(source),
+            None => Evaluation { value: Value::Boolean(true), error: None },
+        }
+    }
+}
+
+impl FromStr for Filter {
+    type Err = FilterError;
+
+    fn from_str(text: &str) -> Result<Self, FilterError> {
+        Self::compile(text)
+    }
+}
+
+impl fmt::Display for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl fmt::Debug for Filter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Filter({:?}, {:?})", self.text(), self.inner.dialect)
+    }
+}
+
+impl PartialEq for Filter {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text() && self.inner.dialect == other.inner.dialect
+    }
+}
+
+impl Eq for Filter {}
+
+impl Hash for Filter {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text().hash(state);
+    }
+}
