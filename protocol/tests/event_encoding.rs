@@ -84,7 +84,7 @@ fn read_everything(event: &EncodedEvent<'_>) -> Event {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn an_event_survives_bytes_and_json(event in event()) {

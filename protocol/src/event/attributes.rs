@@ -7,42 +7,90 @@ use super::{AttributeRef, EventError, varint};
 /// One attribute as it stands in the block. The name of one with a code is its code's.
 #[derive(Clone, Copy)]
 pub(super) struct RawAttribute<'a> {
-    pub(super) code: u8,
     pub(super) name: &'a str,
     pub(super) value: AttributeRef<'a>,
-    /// Where the value begins; it reaches to the attribute's end.
-    pub(super) value_at: usize,
 }
 
 impl<'a> RawAttribute<'a> {
     /// The attribute at `at` and the place after it.
-    #[inline]
+    // Inlined, so that each caller pays only for the parts it uses: this is most of the cost of checking an event.
+    #[inline(always)]
     pub(super) fn read(block: &'a str, at: usize) -> Result<(Self, usize), EventError> {
         let bytes = block.as_bytes();
-        let truncated = |needed| EventError::Truncated { needed, found: bytes.len() };
-        let byte = |at: usize| bytes.get(at).copied().ok_or(truncated(at + 1));
-        // A cut is refused where it is out of bounds, and where it would split a character.
-        let cut = |start: usize, end: usize| match block.get(start..end) {
-            Some(text) => Ok(text),
-            None if end > bytes.len() => Err(truncated(end)),
-            None => Err(EventError::NotUtf8 { at: start }),
-        };
-        let code = byte(at)?;
+        let code = byte(bytes, at)?;
         let (name, kind_at) = if code == NAMED {
-            let end = at + 2 + usize::from(byte(at + 1)?);
-            (cut(at + 2, end)?, end)
+            let end = at + 2 + usize::from(byte(bytes, at + 1)?);
+            (cut(block, at + 2, end)?, end)
         } else {
-            (Known::from_code(code).ok_or(EventError::UnknownAttributeCode { code })?.name(), at + 1)
+            let Some(known) = Known::from_code(code) else { return Err(EventError::UnknownAttributeCode { code }) };
+            (known.name(), at + 1)
         };
-        let kind = byte(kind_at)?;
-        let (len, value_at) = varint::read(bytes, kind_at + 1).ok_or(EventError::BadNumber { at: kind_at + 1 })?;
-        let end = value_at.saturating_add(len as usize);
-        let value = read_value(kind, cut(value_at, end)?, value_at)?;
-        Ok((Self { code, name, value, value_at }, end))
+        let (kind, value_at, end) = read_frame(bytes, kind_at)?;
+        let value = read_value(kind, cut(block, value_at, end)?, value_at)?;
+        Ok((Self { name, value }, end))
     }
 }
 
-#[inline]
+/// The kind of a value, and where the value begins and ends; the end may be out of bounds.
+#[inline(always)]
+fn read_frame(bytes: &[u8], kind_at: usize) -> Result<(u8, usize, usize), EventError> {
+    let kind = byte(bytes, kind_at)?;
+    match varint::read(bytes, kind_at + 1) {
+        Some((len, value_at)) => Ok((kind, value_at, value_at.saturating_add(len as usize))),
+        None => Err(EventError::BadNumber { at: kind_at + 1 }),
+    }
+}
+
+/// Where the string behind the code at `at` begins and ends. The way through the attributes that nearly every event has,
+/// so it does nothing more than it must.
+#[inline(always)]
+pub(super) fn read_coded_string(block: &str, at: usize) -> Result<(usize, usize), EventError> {
+    let (kind, start, end) = read_frame(block.as_bytes(), at + 1)?;
+    let text = cut(block, start, end)?;
+    if kind == STRING && !text.is_empty() { Ok((start, end)) } else { Err(no_coded_string(block, at)) }
+}
+
+#[cold]
+fn no_coded_string(block: &str, at: usize) -> EventError {
+    let wrong = |(attribute, _): (RawAttribute<'_>, usize)| match attribute.value {
+        AttributeRef::String(_) => match Known::from_name(attribute.name) {
+            Some(known) => EventError::EmptyAttribute { name: known.name() },
+            None => EventError::OutOfOrder { at },
+        },
+        other => {
+            EventError::WrongType { name: attribute.name.to_owned(), expected: "a string", found: other.type_name() }
+        }
+    };
+    RawAttribute::read(block, at).map_or_else(|error| error, wrong)
+}
+
+#[inline(always)]
+fn byte(block: &[u8], at: usize) -> Result<u8, EventError> {
+    match block.get(at) {
+        Some(&byte) => Ok(byte),
+        None => Err(EventError::Truncated { needed: at + 1, found: block.len() }),
+    }
+}
+
+#[inline(always)]
+fn cut(block: &str, start: usize, end: usize) -> Result<&str, EventError> {
+    match block.get(start..end) {
+        Some(text) => Ok(text),
+        None => Err(bad_cut(block, start, end)),
+    }
+}
+
+/// A cut is refused where it is out of bounds, and where it would split a character.
+#[cold]
+fn bad_cut(block: &str, start: usize, end: usize) -> EventError {
+    if end > block.len() {
+        EventError::Truncated { needed: end, found: block.len() }
+    } else {
+        EventError::NotUtf8 { at: start }
+    }
+}
+
+#[inline(always)]
 fn read_value(kind: u8, value: &str, at: usize) -> Result<AttributeRef<'_>, EventError> {
     match (kind, value.as_bytes()) {
         (STRING, _) => Ok(AttributeRef::String(value)),

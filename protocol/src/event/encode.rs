@@ -16,7 +16,8 @@ pub(super) const BOOLEAN: u8 = 3;
 pub(super) fn push(out: &mut Vec<u8>, event: &Event) {
     let data = event.data_ref();
     let start = out.len();
-    out.reserve(event.encoded_len());
+    // A guess: knowing the size would mean walking along all attributes twice, and buffers are used again.
+    out.reserve(256 + data.bytes().len());
     out.extend_from_slice(&[ENCODING_VERSION, data.kind(), 0, 0]);
     for (name, value) in event.attributes() {
         push_attribute(out, name, value);

@@ -16,10 +16,10 @@
 use super::data::{declares_json, settle};
 use std::fmt;
 
-use super::attributes::{Attributes, RawAttribute};
+use super::attributes::{Attributes, RawAttribute, read_coded_string};
 use super::encode::{HEADER_BYTES, NAMED};
 use super::known::{Known, check_extension_name};
-use super::model::check_known;
+use super::model::check_time;
 use super::{AttributeRef, DataRef, Event, EventError, json_out};
 use crate::limits::{ATTRIBUTES_MAX, EVENT_BYTES_MAX};
 
@@ -71,11 +71,11 @@ impl<'a> EncodedEvent<'a> {
         let mut name_before = "";
         while at < self.block.len() {
             let (attribute, end) = RawAttribute::read(self.block, at)?;
-            if attribute.code != NAMED || attribute.name <= name_before {
+            if self.block.as_bytes()[at] != NAMED || attribute.name <= name_before {
                 return Err(EventError::OutOfOrder { at });
             }
             check_extension_name(attribute.name)?;
-            if Known::from_name(attribute.name).is_some() {
+            if attribute.name == Known::PartitionKey.name() {
                 return Err(EventError::ReservedAttributeName { name: attribute.name.to_owned() });
             }
             name_before = attribute.name;
@@ -91,16 +91,19 @@ impl<'a> EncodedEvent<'a> {
     /// Remembers where the attributes with a code are, and returns where the named ones begin.
     fn check_known_attributes(&mut self, count: &mut usize) -> Result<usize, EventError> {
         let mut at = 0;
-        let mut code_before = 0;
-        while at < self.block.len() && self.block.as_bytes()[at] != NAMED {
-            let (attribute, end) = RawAttribute::read(self.block, at)?;
-            let code = attribute.code;
-            let known = Known::from_code(code).ok_or(EventError::UnknownAttributeCode { code })?;
+        let mut code_before = NAMED;
+        while let Some(&code) = self.block.as_bytes().get(at)
+            && code != NAMED
+        {
+            let Some(span) = self.known.get_mut(usize::from(code) - 1) else {
+                return Err(EventError::UnknownAttributeCode { code });
+            };
             if code <= code_before {
                 return Err(EventError::OutOfOrder { at });
             }
-            check_known(known, attribute.value)?;
-            self.known[known.index()] = Span { start: attribute.value_at as u16, end: end as u16 };
+            let (start, end) = read_coded_string(self.block, at)?;
+            // Both lie in a block whose length is a u16.
+            *span = Span { start: start as u16, end: end as u16 };
             code_before = code;
             *count += 1;
             at = end;
@@ -110,6 +113,7 @@ impl<'a> EncodedEvent<'a> {
                 return Err(EventError::MissingAttribute { name: required.name() });
             }
         }
+        self.time().map_or(Ok(()), check_time)?;
         Ok(at)
     }
 

@@ -166,22 +166,19 @@ impl Event {
 }
 
 /// What an attribute with a code must be: a string, not empty, and a time where it is one.
-#[inline]
-pub(super) fn check_known(known: Known, value: AttributeRef<'_>) -> Result<(), EventError> {
-    let AttributeRef::String(text) = value else {
-        return Err(EventError::WrongType {
-            name: known.name().to_owned(),
-            expected: "a string",
-            found: value.type_name(),
-        });
-    };
-    if text.is_empty() {
-        return Err(EventError::EmptyAttribute { name: known.name() });
+fn check_known(known: Known, value: AttributeRef<'_>) -> Result<(), EventError> {
+    match value {
+        AttributeRef::String("") => Err(EventError::EmptyAttribute { name: known.name() }),
+        AttributeRef::String(text) if known == Known::Time => check_time(text),
+        AttributeRef::String(_) => Ok(()),
+        other => {
+            Err(EventError::WrongType { name: known.name().to_owned(), expected: "a string", found: other.type_name() })
+        }
     }
-    if known == Known::Time && !rfc3339::is_time(text) {
-        return Err(EventError::BadTime { found: text.chars().take(64).collect() });
-    }
-    Ok(())
+}
+
+pub(super) fn check_time(text: &str) -> Result<(), EventError> {
+    if rfc3339::is_time(text) { Ok(()) } else { Err(EventError::BadTime { found: text.chars().take(64).collect() }) }
 }
 
 impl AttributeValue {
@@ -203,7 +200,7 @@ impl AttributeRef<'_> {
         }
     }
 
-    fn type_name(self) -> &'static str {
+    pub(super) fn type_name(self) -> &'static str {
         match self {
             Self::String(_) => "a string",
             Self::Integer(_) => "a number",
