@@ -1,0 +1,43 @@
+//! Which Raft group a log or a row belongs to.
+
+use std::fmt;
+
+use anyport_protocol::PartitionId;
+
+/// One Raft group of this broker. Shown as `metadata`, `registry-0`, `partition-3`, which is also its column family's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GroupId {
+    Metadata,
+    Registry(u16),
+    Partition(PartitionId),
+}
+
+impl GroupId {
+    /// Every group of a store with that many registry shards and partitions.
+    pub(crate) fn all(registry_shards: u16, partitions: u16) -> impl Iterator<Item = GroupId> {
+        std::iter::once(GroupId::Metadata)
+            .chain((0..registry_shards).map(GroupId::Registry))
+            .chain((0..partitions).map(|id| GroupId::Partition(PartitionId(id))))
+    }
+
+    /// Three bytes that begin the group's keys in shared column families: kind, then number, big endian. Never reused.
+    pub(crate) fn code(self) -> [u8; 3] {
+        let (kind, number) = match self {
+            GroupId::Metadata => (0, 0),
+            GroupId::Registry(shard) => (1, shard),
+            GroupId::Partition(id) => (2, id.0),
+        };
+        let [high, low] = number.to_be_bytes();
+        [kind, high, low]
+    }
+}
+
+impl fmt::Display for GroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            GroupId::Metadata => f.write_str("metadata"),
+            GroupId::Registry(shard) => write!(f, "registry-{shard}"),
+            GroupId::Partition(id) => write!(f, "partition-{id}"),
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Searching the offset index: where a time begins, and how far the log may be trimmed.
+
+use anyport_protocol::{Offset, WallMs};
+
+use super::offsets::{OffsetRow, OffsetRows};
+use super::reader::PartitionReader;
+use super::view::Reach;
+use super::walk::Walk;
+use crate::error::StoreError;
+
+impl PartitionReader {
+    /// The first offset appended at or after this time; the tail if there is none.
+    pub fn offset_at(&self, wall: WallMs) -> Result<Offset, StoreError> {
+        self.unless_trimmed(|reach| {
+            let bounds = reach.bounds();
+            if bounds.head == bounds.tail {
+                return Ok(bounds.tail);
+            }
+            let before = OffsetRows::new(&self.engine, self.id, bounds).last_where(|row| row.wall < wall)?;
+            let near = before.map_or(bounds.head, |row| row.offset);
+            let mut walk = Walk::to(&self.engine, self.id, reach, near, WALK_READAHEAD_BYTES)?;
+            while let Some(record) = walk.next()? {
+                if record.wall >= wall {
+                    return Ok(record.first.max(bounds.head));
+                }
+            }
+            Ok(bounds.tail)
+        })
+    }
+
+    /// Up to which entry the log may be trimmed so that only entries older than `older_than` go, or only as many as leave
+    /// `bytes_max` bytes; the further of both. The end of a valid, applied entry; none if there is nothing to trim.
+    pub fn trim_candidate(
+        &self,
+        older_than: Option<WallMs>,
+        bytes_max: Option<u64>,
+    ) -> Result<Option<u64>, StoreError> {
+        self.unless_trimmed(|reach| {
+            let mut rows = OffsetRows::new(&self.engine, self.id, reach.bounds());
+            let mut candidate = None;
+            if let Some(older_than) = older_than {
+                // An entry has one time, so the whole entry of such a row is older.
+                candidate = rows.last_where(|row| row.wall < older_than)?.map(|row| row.index);
+            }
+            if let Some(excess) = bytes_max.and_then(|max| reach.total.checked_sub(max))
+                && let Some(row) = rows.last_where(|row| row.total <= excess)?
+            {
+                candidate = candidate.max(entry_before(&mut rows, row)?);
+            }
+            Ok(candidate)
+        })
+    }
+
+    /// Repeats a search that a trim overtook: what it looked at is gone.
+    fn unless_trimmed<T>(&self, search: impl Fn(&Reach) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        loop {
+            let reach = self.shared.reach();
+            match search(&reach) {
+                Err(StoreError::Damaged(_)) if self.shared.reach().trim != reach.trim => {}
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+const WALK_READAHEAD_BYTES: usize = 64 << 10;
+
+/// The last entry that has a row before this row's entry: it ends where this one begins, or earlier.
+fn entry_before(rows: &mut OffsetRows<'_>, kept: OffsetRow) -> Result<Option<u64>, StoreError> {
+    let mut row = rows.at_or_before(kept.offset)?;
+    while let Some(found) = row {
+        if found.index < kept.index {
+            return Ok(Some(found.index));
+        }
+        row = rows.previous(&found)?;
+    }
+    Ok(None)
+}
