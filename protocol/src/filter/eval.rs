@@ -157,6 +157,7 @@ impl<'v, S: Source + ?Sized> Machine<'v, '_, S> {
         &mut self.slots[self.height - 1]
     }
 
+    #[inline]
     fn take(&mut self, operand: &'v Operand) -> Result<Value<'v>, EvaluationError<'v>> {
         match operand {
             Operand::Top => Ok(self.pop()),
@@ -166,6 +167,7 @@ impl<'v, S: Source + ?Sized> Machine<'v, '_, S> {
     }
 
     /// Both sides. On the stack the right one lies on top; where only one is there, the compiler saw to it that it is the left one.
+    #[inline]
     fn take_both(
         &mut self,
         left: &'v Operand,
@@ -178,6 +180,7 @@ impl<'v, S: Source + ?Sized> Machine<'v, '_, S> {
         Ok((self.take(left)?, self.take(right)?))
     }
 
+    #[inline]
     fn read(&self, reference: &'v Reference) -> Result<Value<'v>, EvaluationError<'v>> {
         let value = match reference {
             Reference::Attribute(name) => self.source.attribute(name).map(Value::from),
@@ -221,6 +224,7 @@ fn negate_boolean<'v>(value: &Value<'v>) -> Result<Value<'v>, Failure<'v>> {
 
 impl CompareOp {
     /// Equality looks at the type of the right side; order is defined for numbers only.
+    #[inline]
     fn holds<'v>(self, left: &Value<'v>, right: &Value<'v>) -> Result<bool, EvaluationError<'v>> {
         match self {
             Self::Equal => Value::equals(left, right),

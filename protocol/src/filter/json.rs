@@ -31,6 +31,18 @@ pub(super) fn find<'d>(data: &'d [u8], path: &[Segment]) -> Option<Json<'d>> {
     scanner.value()
 }
 
+/// Bytes that cannot be part of a number or a word. A table, because scanning them is most of the work.
+const ENDS_SCALAR: [bool; 256] = {
+    let mut ends = [false; 256];
+    let bytes = b",}] \t\n\r:\"{[";
+    let mut at = 0;
+    while at < bytes.len() {
+        ends[bytes[at] as usize] = true;
+        at += 1;
+    }
+    ends
+};
+
 struct Scanner<'d> {
     rest: &'d [u8],
 }
@@ -132,9 +144,7 @@ impl<'d> Scanner<'d> {
     /// The bytes of a number or a word, up to what ends it; never empty.
     fn scalar(&mut self) -> Option<&'d [u8]> {
         self.peek()?;
-        let ends =
-            |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r' | b':' | b'"' | b'{' | b'[');
-        let end = self.rest.iter().position(ends).unwrap_or(self.rest.len());
+        let end = self.rest.iter().position(|byte| ENDS_SCALAR[usize::from(*byte)]).unwrap_or(self.rest.len());
         let (scalar, rest) = self.rest.split_at(end);
         self.rest = rest;
         if scalar.is_empty() { None } else { Some(scalar) }
