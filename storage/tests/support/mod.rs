@@ -1,4 +1,5 @@
 //! What the stories of this crate's tests share: a store in a temporary folder, and one partition played by hand.
+#![allow(dead_code, reason = "each test file uses its share")]
 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
