@@ -12,6 +12,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::event::EncodedEvent;
 use crate::ids::PartitionId;
 
+/// How the hello names this algorithm.
+pub const NAME: &str = "xxh3-64-mod";
+
 /// What decides an event's partition.
 #[inline]
 pub fn partition_key<'a>(event: &EncodedEvent<'a>) -> &'a str {

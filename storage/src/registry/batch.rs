@@ -66,22 +66,12 @@ mod tests {
         let cursor = Cursor { epoch: LogEpoch(1), offset: Offset(70_000) };
         let filter = "type = 'gov.usgs.quake'".into();
         let cursors = vec![(Incarnation(4), vec![(PartitionId(3), cursor)])];
-        let (starts, seek, inactive_expiry_secs, temporary) = (vec![cursor; 2], true, 2_592_000, false);
+        let (starts, seek, inactive_expiry_secs) = (vec![cursor; 2], true, 2_592_000);
         CommandBatch {
             commands: vec![
                 Command::Register { client, now },
                 Command::Open { client, epoch, nonce: Nonce::from_bytes(*b"sixteen random b"), now },
-                Command::Subscribe {
-                    client,
-                    epoch,
-                    name: name(),
-                    filter,
-                    starts,
-                    seek,
-                    inactive_expiry_secs,
-                    temporary,
-                    now,
-                },
+                Command::Subscribe { client, epoch, name: name(), filter, starts, seek, inactive_expiry_secs, now },
                 Command::Unsubscribe { client, epoch, name: name() },
                 Command::Cursors { client, epoch, cursors, now },
                 Command::Expire { client, name: name(), incarnation: Incarnation(4), unused_since: now },

@@ -10,7 +10,7 @@
 //!  cursor        = v log_epoch | v offset
 //!  text          = v length | UTF-8
 //!  v             = varint (see `fields`)
-//!  flags         = 1: temporary; every other bit is refused
+//!  flags         = 0; every bit is refused until it has a meaning
 //! ```
 //! There may be a million of these and nearly all lie still, so they are written by hand: a client with one subscription over
 //! eight partitions takes about 200 bytes.
@@ -23,7 +23,6 @@ use super::fields::{Fields, put_text, put_varint};
 use super::record::{ClientRecord, SubscriptionRecord};
 
 const FORMAT: u8 = 1;
-const TEMPORARY: u8 = 1;
 
 /// Why bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +97,7 @@ fn put_subscription(out: &mut Vec<u8>, subscription: &SubscriptionRecord) {
     put_text(out, subscription.name.as_str());
     put_text(out, &subscription.filter);
     put_varint(out, subscription.incarnation.0);
-    out.push(if subscription.temporary { TEMPORARY } else { 0 });
+    out.push(0);
     put_varint(out, subscription.inactive_expiry_secs);
     put_varint(out, subscription.last_used.0);
     put_varint(out, subscription.starts.len() as u64);
@@ -128,7 +127,7 @@ fn subscription(fields: &mut Fields<'_>) -> Result<SubscriptionRecord, RecordErr
     let filter = fields.text("filter")?;
     let incarnation = Incarnation(fields.varint("incarnation")?);
     let flags = fields.byte("flags")?;
-    if flags & !TEMPORARY != 0 {
+    if flags != 0 {
         return Err(RecordError::UnknownFlags { flags });
     }
     let inactive_expiry_secs = fields.varint("inactive_expiry_secs")?;
@@ -136,8 +135,7 @@ fn subscription(fields: &mut Fields<'_>) -> Result<SubscriptionRecord, RecordErr
     let partitions = fields.varint("partitions")?;
     let starts = fields.list(partitions, cursor)?;
     let cursors = fields.list(partitions, cursor)?;
-    let temporary = flags & TEMPORARY != 0;
-    Ok(SubscriptionRecord { name, filter, incarnation, temporary, inactive_expiry_secs, last_used, starts, cursors })
+    Ok(SubscriptionRecord { name, filter, incarnation, inactive_expiry_secs, last_used, starts, cursors })
 }
 
 fn cursor(fields: &mut Fields<'_>) -> Result<Cursor, RecordError> {
@@ -170,7 +168,6 @@ mod tests {
                 name: "quakes".parse().expect("a good name"),
                 filter: "type = 'gov.usgs.quake' AND data.mag >= 4.5".into(),
                 incarnation: Incarnation(4),
-                temporary: false,
                 inactive_expiry_secs: 2_592_000,
                 last_used: WallMs(1_790_000_000_123),
                 starts: (0..8).map(|i| at(1_000_000_000 + i)).collect(),
@@ -182,21 +179,12 @@ mod tests {
     fn any_record() -> impl Strategy<Value = ClientRecord> {
         let cursor = (any::<u32>(), any::<u64>()).prop_map(|(e, o)| Cursor { epoch: LogEpoch(e), offset: Offset(o) });
         let pairs = vec((cursor.clone(), cursor), 0..20);
-        let subscription = ("[a-zäö ]{1,20}", ".{0,60}", 0..u64::MAX, any::<(bool, u64, u64)>(), pairs).prop_map(
-            |(name, filter, incarnation, (temporary, inactive_expiry_secs, last_used), pairs)| {
+        let subscription = ("[a-zäö ]{1,20}", ".{0,60}", 0..u64::MAX, any::<(u64, u64)>(), pairs).prop_map(
+            |(name, filter, incarnation, (inactive_expiry_secs, last_used), pairs)| {
                 let (starts, cursors) = pairs.into_iter().unzip();
                 let name = name.parse().expect("made of letters");
                 let (incarnation, last_used) = (Incarnation(incarnation), WallMs(last_used));
-                SubscriptionRecord {
-                    name,
-                    filter,
-                    incarnation,
-                    temporary,
-                    inactive_expiry_secs,
-                    last_used,
-                    starts,
-                    cursors,
-                }
+                SubscriptionRecord { name, filter, incarnation, inactive_expiry_secs, last_used, starts, cursors }
             },
         );
         (any::<(u64, u64, u64, [u8; 16])>(), vec(subscription, 0..4)).prop_map(

@@ -32,7 +32,6 @@ pub enum Command {
         starts: Vec<Cursor>,
         seek: bool,
         inactive_expiry_secs: u64,
-        temporary: bool,
         now: WallMs,
     },
     Unsubscribe {
@@ -40,8 +39,8 @@ pub enum Command {
         epoch: SessionEpoch,
         name: SubscriptionName,
     },
-    /// Moves cursors of any number of subscriptions, each named by its incarnation, to which they belong. A subscription named here counts as used, even if nothing moves: that is
-    /// how a long idle session keeps its subscriptions.
+    /// Moves cursors of any number of subscriptions, each named by its incarnation, to which they belong. A
+    /// subscription named here counts as used, even if nothing moves: that is how a long idle session keeps its subscriptions.
     Cursors {
         client: ClientId,
         epoch: SessionEpoch,

@@ -31,14 +31,13 @@ fn apply(record: &mut ClientRecord, command: &Command) -> Result<Reply, Refusal>
     match command {
         Command::Register { .. } => Ok(Reply::Registered { created: record.created }),
         Command::Open { epoch, nonce, now, .. } => open(record, *epoch, *nonce, *now),
-        Command::Subscribe { epoch, name, filter, starts, seek, inactive_expiry_secs, temporary, now, .. } => {
+        Command::Subscribe { epoch, name, filter, starts, seek, inactive_expiry_secs, now, .. } => {
             fence(record, *epoch)?;
             record.seen(*now);
             let wanted = SubscriptionRecord {
                 name: name.clone(),
                 filter: filter.clone(),
                 incarnation: record.next_incarnation,
-                temporary: *temporary,
                 inactive_expiry_secs: *inactive_expiry_secs,
                 last_used: *now,
                 starts: starts.clone(),

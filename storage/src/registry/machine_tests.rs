@@ -85,7 +85,6 @@ fn subscribe(client: u8, inactive_expiry_secs: u64) -> Command {
         starts: vec![Cursor::default(); 8],
         seek: false,
         inactive_expiry_secs,
-        temporary: false,
         now: NOW,
     }
 }

@@ -23,7 +23,6 @@ pub struct SubscriptionRecord {
     pub name: SubscriptionName,
     pub filter: String,
     pub incarnation: Incarnation,
-    pub temporary: bool,
     pub inactive_expiry_secs: u64,
     pub last_used: WallMs,
     /// From where on delivery is guaranteed. Never changes within an incarnation.

@@ -64,7 +64,6 @@ fn subscribe(epoch: u64, name: &str, filter: &str, starts: &[u64], seek: bool, n
         starts: starts.iter().map(|&offset| at(offset)).collect(),
         seek,
         inactive_expiry_secs: 60,
-        temporary: false,
         now: WallMs(now),
     }
 }
