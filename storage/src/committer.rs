@@ -6,9 +6,8 @@
 //! What is queued is bounded by those who queue: a group has one append under way, and waits for it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -47,7 +46,8 @@ const ROUND_JOBS_MAX: usize = 1024;
 
 pub(crate) struct Committer {
     queue: Sender<Message>,
-    open: AtomicBool,
+    /// Held for reading while a job is queued, so that none is queued behind the stop and never told.
+    open: RwLock<bool>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -59,30 +59,45 @@ impl Committer {
             .name("store-committer".into())
             .spawn(|| task.run())
             .map_err(|cause| OpenError::Thread { name: "store-committer", cause })?;
-        Ok(Self { queue, open: AtomicBool::new(true), thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, open: RwLock::new(true), thread: Mutex::new(Some(thread)) })
     }
 
     pub(crate) fn check_open(&self) -> Result<(), StoreError> {
-        if self.open.load(Ordering::Acquire) { Ok(()) } else { Err(StoreError::Closed) }
+        if *self.open.read().unwrap_or_else(PoisonError::into_inner) { Ok(()) } else { Err(StoreError::Closed) }
     }
 
-    pub(crate) fn submit(&self, job: Job) {
-        if self.check_open().is_err() {
-            return (job.done)(Err(StoreError::Closed));
+    /// Queues a job. If the store is closed, gives back whom to tell: the caller does so once it holds no lock.
+    pub(crate) fn submit(&self, job: Job) -> Refused {
+        let open = self.open.read().unwrap_or_else(PoisonError::into_inner);
+        if !*open {
+            return Refused(Some(job.done));
         }
-        if let Err(mpsc::SendError(Message::Job(job))) = self.queue.send(Message::Job(job)) {
-            (job.done)(Err(StoreError::Closed));
+        match self.queue.send(Message::Job(job)) {
+            Err(mpsc::SendError(Message::Job(job))) => Refused(Some(job.done)),
+            Err(mpsc::SendError(Message::Stop)) | Ok(()) => Refused(None),
         }
     }
 
     /// Returns when everything queued so far is durable and told. On the committer's own thread it only asks.
     pub(crate) fn stop(&self) {
-        self.open.store(false, Ordering::Release);
+        *self.open.write().unwrap_or_else(PoisonError::into_inner) = false;
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return };
         let _ = self.queue.send(Message::Stop);
         if thread.thread().id() != thread::current().id() && thread.join().is_err() {
             tracing::error!("the committer thread panicked");
+        }
+    }
+}
+
+/// Whom to tell that the store is closed, if it is.
+#[must_use]
+pub(crate) struct Refused(Option<Done>);
+
+impl Refused {
+    pub(crate) fn tell(self) {
+        if let Some(done) = self.0 {
+            done(Err(StoreError::Closed));
         }
     }
 }

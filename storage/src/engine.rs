@@ -12,7 +12,7 @@ use rocksdb::{BoundColumnFamily, DB, ErrorKind, WriteBatch, WriteOptions};
 
 use crate::Done;
 use crate::column::Column;
-use crate::committer::{Committer, Durability, Job};
+use crate::committer::{Committer, Durability, Job, Refused};
 use crate::error::{DamageAt, Poison, StoreError};
 use crate::group::GroupId;
 use crate::keeper::Keeper;
@@ -114,14 +114,20 @@ impl Engine {
         self.disk.write(batch)
     }
 
+    /// Whether writes are taken.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        self.committer.check_open()?;
+        self.disk.check()
+    }
+
     /// Queues for the committer, which reports in the order of submission.
-    pub(crate) fn submit(&self, job: Job) {
-        self.committer.submit(job);
+    pub(crate) fn submit(&self, job: Job) -> Refused {
+        self.committer.submit(job)
     }
 
     /// Calls `done` when everything written before is synced.
     pub(crate) fn sync(&self, done: Done) {
-        self.submit(Job { batch: WriteBatch::default(), durability: Durability::Synced, written: None, done });
+        self.submit(Job { batch: WriteBatch::default(), durability: Durability::Synced, written: None, done }).tell();
     }
 
     pub(crate) fn keeper(&self) -> &Keeper {

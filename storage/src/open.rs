@@ -29,7 +29,7 @@ pub(crate) struct Opened {
     pub(crate) epoch: LogEpoch,
 }
 
-pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Opened, OpenError> {
+pub(crate) fn open(path: &Path, options: StoreOptions) -> Result<Opened, OpenError> {
     let opening = Opening { folder: path.join("store"), mark: MarkFile::in_folder(path), options };
     fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.to_owned(), cause })?;
     let before = opening.mark_before()?;
@@ -37,13 +37,13 @@ pub(crate) fn open(path: &Path, options: &StoreOptions) -> Result<Opened, OpenEr
     opening.finish(db, before)
 }
 
-struct Opening<'a> {
+struct Opening {
     folder: PathBuf,
     mark: MarkFile,
-    options: &'a StoreOptions,
+    options: StoreOptions,
 }
 
-impl Opening<'_> {
+impl Opening {
     /// The mark as the last run left it. A new store gets one before it gets anything else, so that a store without a mark is
     /// always one whose mark was lost.
     fn mark_before(&self) -> Result<Mark, OpenError> {
@@ -71,8 +71,8 @@ impl Opening<'_> {
 
     /// Opens RocksDB with every column family the store is to have.
     fn database(&self, before: &Mark) -> Result<DB, OpenError> {
-        let tuning = Tuning::new(self.options);
-        let mut db_options = column::database(self.options);
+        let tuning = Tuning::new(&self.options);
+        let mut db_options = column::database(&self.options);
         let present = if self.folder.join("CURRENT").exists() {
             DB::list_cf(&Options::default(), &self.folder).map_err(|error| self.engine_error(&error))?
         } else {

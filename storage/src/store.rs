@@ -46,10 +46,12 @@ impl Store {
     /// Opens the store in this folder, and creates it if there is none. Refuses one of a newer format, one of another layout,
     /// and one whose synced end is missing.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Store, OpenError> {
-        let opened = open::open(path, &options)?;
+        let groups = GroupId::all(options.registry_shards, options.partitions);
+        let cache_bytes = options.tail_cache_bytes;
+        let opened = open::open(path, options)?;
         let mut logs = BTreeMap::new();
-        for group in GroupId::all(options.registry_shards, options.partitions) {
-            let log = LogShared::open(&opened.engine, group, options.tail_cache_bytes)?;
+        for group in groups {
+            let log = LogShared::open(&opened.engine, group, cache_bytes)?;
             if let Some(purged) = log.lock().purged {
                 opened.engine.keeper().broom(group).sweep(purged.index);
             }
@@ -107,7 +109,7 @@ impl Store {
         let (told, outcome) = mpsc::sync_channel(1);
         // The receiver waits below, so it is there.
         let done = Box::new(move |result| told.send(result).unwrap_or_default());
-        self.inner.engine.submit(Job { batch, durability: Durability::Synced, written: None, done });
+        self.inner.engine.submit(Job { batch, durability: Durability::Synced, written: None, done }).tell();
         outcome.recv().unwrap_or(Err(StoreError::Closed))
     }
 

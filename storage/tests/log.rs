@@ -4,6 +4,7 @@ mod support;
 
 use anyport_storage::*;
 use bytes::Bytes;
+use proptest::prelude::*;
 use support::*;
 
 fn small(term: u64, index: u64) -> LogEntry {
@@ -197,5 +198,81 @@ fn everybody_is_told_in_the_order_of_submission() {
     }
     for at in 0..200 {
         assert_eq!(order.recv(), Ok((at, Ok(()))));
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Append(usize),
+    Truncate(u64),
+    Purge(u64),
+    Reopen,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        6 => (1..8usize).prop_map(Op::Append),
+        2 => (0..60u64).prop_map(Op::Truncate),
+        2 => (0..60u64).prop_map(Op::Purge),
+        1 => Just(Op::Reopen),
+    ];
+    prop::collection::vec(op, 1..30)
+}
+
+/// What a log is to be: plain entries from `start` on.
+struct Model {
+    start: u64,
+    purged: Option<LogId>,
+    entries: Vec<LogEntry>,
+    term: u64,
+}
+
+impl Model {
+    fn apply(&mut self, op: &Op, log: &GroupLog) {
+        let end = self.start + self.entries.len() as u64;
+        match *op {
+            Op::Append(count) => {
+                self.term += 1;
+                let added = smalls(self.term, end..end + count as u64);
+                append(log, added.clone());
+                self.entries.extend(added);
+            }
+            Op::Truncate(from) => {
+                wait(|done| log.truncate(from, done)).expect("truncate");
+                self.entries.truncate(from.saturating_sub(self.start) as usize);
+            }
+            Op::Purge(upto) => {
+                let upto = LogId { term: 1, node: 1, index: upto };
+                wait(|done| log.purge(upto, done)).expect("purge");
+                if self.purged.is_none_or(|purged| purged.index < upto.index) {
+                    let gone = (upto.index + 1).saturating_sub(self.start).min(self.entries.len() as u64);
+                    self.entries.drain(..gone as usize);
+                    (self.purged, self.start) = (Some(upto), upto.index + 1);
+                }
+            }
+            Op::Reopen => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn a_log_is_what_was_done_to_it(ops in ops(), cache in prop_oneof![Just(0usize), Just(1000), Just(1 << 20)]) {
+        let folder = folder();
+        let options = || StoreOptions { tail_cache_bytes: cache, partitions: 1, ..options() };
+        let mut store = Store::open(folder.path(), options()).expect("open store");
+        let mut model = Model { start: 0, purged: None, entries: Vec::new(), term: 0 };
+        for op in ops {
+            if let Op::Reopen = op {
+                drop(store);
+                store = Store::open(folder.path(), options()).expect("open store");
+            }
+            let log = log(&store);
+            model.apply(&op, &log);
+            let last = model.entries.last().map(|entry| entry.id).or(model.purged);
+            prop_assert_eq!((log.last(), log.last_purged()), (last, model.purged));
+            prop_assert_eq!(log.entries(0..u64::MAX, usize::MAX), Ok(model.entries.clone()));
+        }
     }
 }

@@ -321,3 +321,52 @@ fn entries_are_applied_in_order_or_not_at_all() {
     let group = GroupId::Partition(PARTITION);
     assert_eq!(player.machine.apply(&[skipped]), Err(StoreError::NotNext { group, index: 9, expected: 2 }));
 }
+
+#[test]
+fn readers_are_not_disturbed_by_writing_trimming_and_purging() {
+    let folder = folder();
+    let store =
+        Store::open(folder.path(), StoreOptions { tail_cache_bytes: 100_000, ..options() }).expect("open store");
+    let mut player = Player::of(&store);
+    player.open(1);
+    let reader = player.reader.clone();
+    let finished = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for seed in 0..2u64 {
+            let (reader, finished) = (reader.clone(), &finished);
+            scope.spawn(move || read_until(&reader, seed, || finished.load(std::sync::atomic::Ordering::SeqCst)));
+        }
+        for turn in 0..300u64 {
+            player.publish(40, 300, turn);
+            if turn % 7 == 6
+                && let Some(upto) = player.reader.trim_candidate(None, Some(300_000)).expect("search")
+                && let PartitionEffect::Trimmed { upto, .. } = player.play(EntryData::trim(upto, WallMs(turn)))
+            {
+                wait(|done| player.log.purge(upto, done)).expect("purge");
+            }
+        }
+        finished.store(true, std::sync::atomic::Ordering::SeqCst);
+    });
+    let head = player.reader.bounds().head.0;
+    assert!(head > 0);
+    assert_eq!(player.read_all(head), 12_000 - head);
+}
+
+/// Reads here and there. Whatever is served must be right, and what is refused must be trimmed or not yet there.
+fn read_until(reader: &PartitionReader, seed: u64, finished: impl Fn() -> bool) {
+    let mut from = seed;
+    while !finished() {
+        match reader.read(Offset(from), 20_000) {
+            Ok(chunk) => {
+                for (offset, bytes) in chunk.events() {
+                    assert_eq!(bytes, event(offset.0, 300), "the event of offset {offset}");
+                }
+                from = chunk.range.end.0;
+            }
+            Err(ReadError::Trimmed { head }) => from = head.0,
+            Err(ReadError::NotYet { .. }) => from = reader.bounds().head.0 + seed,
+            Err(other) => panic!("{other}"),
+        }
+        reader.offset_at(WallMs(from / 40)).expect("search");
+    }
+}

@@ -351,3 +351,44 @@ fn the_log_epoch_grows_when_the_machine_went_down_in_relaxed_mode() {
     assert_eq!(epoch(), LogEpoch(1));
     assert_eq!(epoch(), LogEpoch(1), "once");
 }
+
+#[test]
+fn in_relaxed_mode_the_interval_syncs_without_further_writes() {
+    let folder = folder();
+    let (stepped, steps) = std::sync::mpsc::channel();
+    let inject = move |step| {
+        stepped.send(step).unwrap_or_default();
+        Ok(())
+    };
+    let options = StoreOptions { inject: Some(Arc::new(inject)), ..relaxed(Duration::from_millis(1)) };
+    let store = Store::open(folder.path(), options).expect("open store");
+    while steps.try_recv().is_ok() {}
+    append(&store.log(GroupId::Metadata), vec![entry(1, EntryData::open(nonce(1), WallMs(0)))]);
+    assert!(steps.iter().any(|step| step == Step::Sync), "comes by itself");
+}
+
+#[test]
+fn a_mark_that_cannot_be_written_poisons_the_store() {
+    let folder = folder();
+    let store = Store::open(folder.path(), failing(Step::Mark, 1)).expect("open store");
+    store.put_local("key", b"value").expect("put");
+    let outcome = store.close();
+    assert!(matches!(outcome, Err(StoreError::Poisoned(Poison { step: Step::Mark, .. }))), "{outcome:?}");
+}
+
+#[test]
+fn callbacks_may_ask_the_log_that_calls_them() {
+    let folder = folder();
+    let store = open(folder.path());
+    let log = store.log(GroupId::Metadata);
+    let asked = log.clone();
+    let (told, last) = std::sync::mpsc::channel();
+    let done: Done = Box::new(move |_| told.send(asked.last()).unwrap_or_default());
+    log.append(vec![entry(1, EntryData::open(nonce(1), WallMs(0)))], done).expect("append");
+    assert_eq!(last.recv(), Ok(Some(id(1))));
+    store.close().expect("close");
+    let asked = log.clone();
+    let (told, last) = std::sync::mpsc::channel();
+    log.truncate(0, Box::new(move |outcome| told.send((asked.last().is_some(), outcome)).unwrap_or_default()));
+    assert!(matches!(last.recv(), Ok((_, Err(StoreError::Closed)))));
+}

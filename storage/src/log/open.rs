@@ -46,10 +46,9 @@ fn ends(engine: &Engine, group: GroupId, start: u64) -> Result<Option<(u64, u64)
     let mut iter = engine.db().raw_iterator_cf_opt(&engine.log_column(group), options);
     let mut found = [None; 2];
     for (seek_last, found) in [false, true].into_iter().zip(&mut found) {
-        if seek_last {
-            iter.seek_to_last()
-        } else {
-            iter.seek_to_first()
+        match seek_last {
+            true => iter.seek_to_last(),
+            false => iter.seek_to_first(),
         }
         *found = iter.key().map(keys::parse_record);
         iter.status().map_err(|error| super::read::read_error(group, start, 0, &error))?;

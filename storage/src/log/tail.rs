@@ -73,7 +73,7 @@ struct Cached {
 }
 
 /// What an entry costs beside its payload.
-const ENTRY_OVERHEAD_BYTES: usize = 128;
+pub(super) const ENTRY_OVERHEAD_BYTES: usize = 128;
 
 impl Tail {
     /// Adds entries that follow the last one, and gives the ticket to send with them.

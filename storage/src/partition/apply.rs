@@ -91,6 +91,8 @@ impl PartitionMachine {
         self.commit(std::mem::take(batch))?;
         let Some(point) = self.trim_point(upto)? else { return Ok(PartitionEffect::Void) };
         self.position.trim = Some(point);
+        // Readers learn of the new head before its rows go: one who then misses a row looks again.
+        self.shared.change().reach.trim = Some(point);
         let (first, _) = keys::of_partition(self.id);
         let head = keys::offset(self.id, point.head);
         batch.delete_range_cf(&self.engine.column(Column::Offsets), first.as_slice(), head.as_slice());

@@ -121,7 +121,9 @@ impl BatchBuilder {
         let header = BatchHeader { nonce, first, wall, count: self.events, batches: self.batches };
         let mut parts = Vec::with_capacity(self.ends.len() + 1);
         parts.push(header.encode());
-        let records = self.buffer.freeze();
+        // The log's tail cache holds on to the records, so they must not hold on to a buffer much larger than they are.
+        let fits = self.buffer.len() >= self.buffer.capacity() / 4 * 3;
+        let records = if fits { self.buffer.freeze() } else { Bytes::copy_from_slice(&self.buffer) };
         let mut start = 0;
         for end in self.ends {
             parts.push(records.slice(start..end));

@@ -71,7 +71,7 @@ impl PartitionMachine {
         let history = History::load(&engine, group)?;
         let producers = Producers::default();
         let machine = Self { id, engine, log, shared, applied, position, history, producers, placed: Vec::new() };
-        machine.shared.change().reach = machine.reach();
+        machine.show_anew();
         Ok(machine)
     }
 
@@ -121,8 +121,15 @@ impl PartitionMachine {
         let trim = Some(TrimPoint { upto: at, head, total: 0, nonce });
         self.position = Position { tail: head, total: 0, last_row: None, trim };
         self.applied = Some(at);
-        self.shared.change().forget_placed();
+        // Readers learn of the new head before the rows go: one who then misses a row looks again.
+        self.show_anew();
         self.commit(batch)
+    }
+
+    fn show_anew(&self) {
+        let mut view = self.shared.change();
+        view.reach = self.reach();
+        view.forget_placed();
     }
 
     /// Writes the batch with the position it leads to, then shows it to readers.

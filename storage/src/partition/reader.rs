@@ -67,31 +67,30 @@ impl PartitionReader {
 
     /// Events from this offset on: whole records, at least one, until `bytes_max` is passed.
     pub fn read(&self, from: Offset, bytes_max: usize) -> Result<Chunk, ReadError> {
-        let (reach, placed) = {
-            let view = self.shared.view();
-            (view.reach, view.placed_from(from, PLACED_PER_READ))
-        };
-        let Bounds { head, tail } = reach.bounds();
-        if from < head {
-            return Err(ReadError::Trimmed { head });
+        loop {
+            let (reach, placed) = {
+                let view = self.shared.view();
+                (view.reach, view.placed_from(from, PLACED_PER_READ))
+            };
+            let Bounds { head, tail } = reach.bounds();
+            if from < head {
+                return Err(ReadError::Trimmed { head });
+            }
+            if from >= tail {
+                return Err(ReadError::NotYet { tail });
+            }
+            let mut chunk = Building::new(from, bytes_max);
+            self.read_cached(&placed, &mut chunk)?;
+            if !chunk.records.is_empty() {
+                return Ok(chunk.finish());
+            }
+            match self.read_disk(&reach, &mut chunk) {
+                Ok(()) => return Ok(chunk.finish()),
+                // What looks like damage may be a trim that overtook the read.
+                Err(StoreError::Damaged(_)) if self.shared.reach().trim != reach.trim => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        if from >= tail {
-            return Err(ReadError::NotYet { tail });
-        }
-        let mut chunk = Building::new(from, bytes_max);
-        self.read_cached(&placed, &mut chunk)?;
-        if chunk.records.is_empty()
-            && let Err(error) = self.read_disk(&reach, &mut chunk)
-        {
-            return Err(self.explain(from, error));
-        }
-        Ok(chunk.finish())
-    }
-
-    /// What looked like damage may be a trim that overtook the read.
-    fn explain(&self, from: Offset, error: StoreError) -> ReadError {
-        let head = self.bounds().head;
-        if from < head { ReadError::Trimmed { head } } else { error.into() }
     }
 
     /// Takes what the log's tail cache still has of these batches.
@@ -107,7 +106,7 @@ impl PartitionReader {
                 if !chunk.wants(first, head.count) {
                     continue;
                 }
-                if chunk.is_full() {
+                if chunk.is_full() || !chunk.continues_at(first) {
                     return Ok(());
                 }
                 let framed = record.slice_ref(framed);
@@ -152,6 +151,10 @@ impl Building {
     /// Not a record that ends before the read begins.
     fn wants(&self, first: Offset, count: u32) -> bool {
         first.plus(u64::from(count)) > self.from
+    }
+
+    fn continues_at(&self, first: Offset) -> bool {
+        self.records.last().is_none_or(|last| last.end() == first)
     }
 
     fn is_full(&self) -> bool {
