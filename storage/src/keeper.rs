@@ -1,9 +1,10 @@
 //! The thread for what must not delay a commit: rewriting the mark file and dropping the files of purged entries.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::engine::Disk;
 use crate::error::OpenError;
@@ -14,6 +15,9 @@ use crate::options::Step;
 
 /// Between two marks: what a power cut together with damage to the log's end could hide.
 const MARK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Files in level 0 are never dropped as a whole, so the keeper comes back for them once compaction has moved them on.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 enum Message {
     DropFiles { group: GroupId, upto: u64 },
@@ -35,7 +39,7 @@ pub(crate) struct Broom {
 impl Keeper {
     pub(crate) fn start(disk: Arc<Disk>, file: MarkFile, mark: Mark) -> Result<Self, OpenError> {
         let (queue, inbox) = mpsc::channel();
-        let task = KeeperThread { disk, file, mark, inbox };
+        let task = KeeperThread { disk, file, mark, inbox, purged: BTreeMap::new() };
         let thread = thread::Builder::new()
             .name("store-keeper".into())
             .spawn(|| task.run())
@@ -70,15 +74,25 @@ struct KeeperThread {
     file: MarkFile,
     mark: Mark,
     inbox: Receiver<Message>,
+    /// Up to where each group is purged.
+    purged: BTreeMap<GroupId, u64>,
 }
 
 impl KeeperThread {
     fn run(mut self) {
+        let mut swept = Instant::now();
         loop {
             match self.inbox.recv_timeout(MARK_INTERVAL) {
-                Ok(Message::DropFiles { group, upto }) => self.drop_files(group, upto),
+                Ok(Message::DropFiles { group, upto }) => {
+                    self.purged.insert(group, upto);
+                    self.drop_files(group, upto);
+                }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}
+            }
+            if swept.elapsed() >= SWEEP_INTERVAL {
+                swept = Instant::now();
+                self.purged.iter().for_each(|(group, upto)| self.drop_files(*group, *upto));
             }
             self.rewrite_mark();
         }

@@ -68,7 +68,7 @@ impl Store {
         Ok(Store { inner: Arc::new(inner) })
     }
 
-    /// The log of one of this store's groups.
+    /// The log of one of this store's groups. Panics for a group that the options the store was opened with do not count.
     pub fn log(&self, group: GroupId) -> GroupLog {
         let shared = self.inner.logs.get(&group).expect("groups are counted by the options the store was opened with");
         GroupLog::new(Arc::clone(&self.inner.engine), Arc::clone(shared))
@@ -128,7 +128,8 @@ impl Store {
         self.inner.epoch
     }
 
-    /// Writes and syncs what is queued, and marks the store as cleanly stopped. Other handles find it closed.
+    /// Writes and syncs what is queued, and marks the store as cleanly stopped. Other handles find it closed; the folder can be
+    /// opened again when the last of them is dropped.
     pub fn close(self) -> Result<(), StoreError> {
         let engine = &self.inner.engine;
         engine.close()?;

@@ -134,7 +134,8 @@ impl PartitionReader {
 /// Batches that one read takes from memory at most.
 const PLACED_PER_READ: usize = 256;
 const READAHEAD_BYTES_MIN: usize = 32 << 10;
-const READAHEAD_BYTES_MAX: usize = 1 << 20;
+/// Larger ones cost more in fresh memory than they save in reads.
+const READAHEAD_BYTES_MAX: usize = 256 << 10;
 
 struct Building {
     from: Offset,
