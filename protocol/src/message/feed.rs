@@ -200,7 +200,9 @@ mod tests {
         for offsets in [[3, 3], [4, 3], [3, 12]] {
             let mut out = Vec::new();
             let mut writer = DeliveryWriter::begin(&mut out, FEED, Offset(0));
-            offsets.map(|offset| writer.push(Offset(offset), b"x"));
+            for offset in offsets {
+                writer.push(Offset(offset), b"x");
+            }
             writer.finish(Offset(10));
             assert!(FeedFrame::decode(DELIVERY, body(&out)).is_err(), "{offsets:?}");
         }
