@@ -1,0 +1,69 @@
+//! The admin port: plain HTTP for machines that watch, on loopback unless configured otherwise.
+//!
+//! `/healthz`: the process runs and its store takes writes. `/readyz`: every group has a leader and clients are being accepted.
+//! `/metrics`: Prometheus text. No metric has a label per client or subscription.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Histograms grow until this is done; the exporter's own listener, which would do it, is not used.
+const METRICS_UPKEEP: Duration = Duration::from_secs(5);
+
+/// Says whether all is well, or what is not.
+pub type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Admin {
+    pub metrics: PrometheusHandle,
+    pub healthy: Probe,
+    pub ready: Probe,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Admin").finish_non_exhaustive()
+    }
+}
+
+/// Binds the port, so that an address in use is reported before anything else starts.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until cancelled.
+pub async fn serve(admin: Admin, listener: TcpListener, stop: CancellationToken) {
+    let metrics = admin.metrics.clone();
+    let upkeep = async {
+        loop {
+            tokio::time::sleep(METRICS_UPKEEP).await;
+            metrics.run_upkeep();
+        }
+    };
+    let routes = Router::new()
+        .route("/metrics", get(|State(admin): State<Admin>| async move { admin.metrics.render() }))
+        .route("/healthz", get(|State(admin): State<Admin>| async move { answer((admin.healthy)()) }))
+        .route("/readyz", get(|State(admin): State<Admin>| async move { answer((admin.ready)()) }))
+        .with_state(admin);
+    let server = axum::serve(listener, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::select! {
+        served = server => if let Err(error) = served { tracing::error!(%error, "serve the admin port") },
+        () = upkeep => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+fn answer(probe: Result<(), String>) -> (StatusCode, String) {
+    match probe {
+        Ok(()) => (StatusCode::OK, "ok\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}

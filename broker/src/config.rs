@@ -1,0 +1,162 @@
+//! What can be configured, each key with its default. Read once, checked, and passed on explicitly.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyport_protocol::limits::PARTITIONS_MAX;
+use anyport_storage::SyncMode;
+use clap::Parser;
+
+use crate::cluster::GroupOptions;
+use crate::partition::Retention;
+use crate::server::REGISTRY_SHARDS;
+
+/// The Anyport broker: a publish/subscribe log that clients may leave and come back to.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "anyportd",
+    version,
+    after_help = "Exit codes: 0 stopped as asked, 1 could not start or had to stop, 2 wrong usage."
+)]
+pub struct Config {
+    /// Use a throw-away certificate authority, kept beside the data and trusted by this user's `anyport` command.
+    #[arg(long)]
+    pub dev: bool,
+
+    /// UDP address that clients connect to.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7400", env = "ANYPORT_LISTEN")]
+    pub listen: SocketAddr,
+
+    /// TCP address of /metrics, /healthz and /readyz.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7480", env = "ANYPORT_ADMIN")]
+    pub admin: SocketAddr,
+
+    /// Folder of everything that must survive.
+    #[arg(long, value_name = "DIR", default_value = "anyport-data", env = "ANYPORT_DATA")]
+    pub data: PathBuf,
+
+    /// Where --dev puts the certificate authority, for this user's `anyport` command to trust.
+    #[arg(long, value_name = "DIR", default_value_os_t = default_home(), env = "ANYPORT_HOME")]
+    pub home: PathBuf,
+
+    /// Certificate chain to show, PEM. Needed without --dev.
+    #[arg(long, value_name = "FILE", required_unless_present = "dev", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// Its key, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_cert", conflicts_with = "dev")]
+    pub tls_key: Option<PathBuf>,
+
+    /// When an ack is sent: `always` after the sync; `interval=MS` is relaxed: after the system has it, synced every MS
+    /// milliseconds, so that a crash of the machine may lose what was acked.
+    #[arg(long, value_name = "WHEN", default_value = "always", value_parser = parse_fsync)]
+    pub fsync: Fsync,
+
+    /// Partitions of a new store. Fixed for its life: an existing store refuses another number.
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=i64::from(PARTITIONS_MAX)))]
+    pub partitions: u16,
+
+    /// How long events are kept, such as 90s, 12h or 7d; `off` keeps them forever.
+    #[arg(long, value_name = "AGE", default_value = "7d", value_parser = parse_age)]
+    pub retention_age: Age,
+
+    /// How many bytes of events each partition keeps; 0 is no limit.
+    #[arg(long, value_name = "BYTES", default_value_t = 0)]
+    pub retention_bytes: u64,
+
+    /// Below this much free space on the data disk publishes are refused, while all else goes on.
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
+    pub free_space_min: u64,
+}
+
+impl Config {
+    /// What the groups need to know of it.
+    pub fn group_options(&self) -> GroupOptions {
+        let bytes = (self.retention_bytes > 0).then_some(self.retention_bytes);
+        GroupOptions {
+            partitions: self.partitions,
+            registry_shards: REGISTRY_SHARDS,
+            retention: Retention { age: self.retention_age.0, bytes, ..Retention::default() },
+            free_space_mark_bytes: self.free_space_min,
+            snapshot_folder: self.data.join("snapshots"),
+            ..GroupOptions::default()
+        }
+    }
+}
+
+fn default_home() -> PathBuf {
+    std::env::home_dir().unwrap_or_default().join(".anyport")
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fsync {
+    Always,
+    Interval(Duration),
+}
+
+impl From<Fsync> for SyncMode {
+    fn from(fsync: Fsync) -> Self {
+        match fsync {
+            Fsync::Always => Self::Always,
+            Fsync::Interval(interval) => Self::Relaxed { interval },
+        }
+    }
+}
+
+/// None is forever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age(pub Option<Duration>);
+
+fn parse_fsync(text: &str) -> Result<Fsync, String> {
+    if text == "always" {
+        return Ok(Fsync::Always);
+    }
+    let interval_ms =
+        text.strip_prefix("interval=").and_then(|ms| ms.parse().ok()).filter(|ms| (1..=60_000).contains(ms));
+    let interval_ms = interval_ms.ok_or("expected `always` or `interval=MS` with 1 to 60000 milliseconds")?;
+    Ok(Fsync::Interval(Duration::from_millis(interval_ms)))
+}
+
+fn parse_age(text: &str) -> Result<Age, String> {
+    if text == "off" {
+        return Ok(Age(None));
+    }
+    let expected = || "expected `off` or a number with s, m, h or d, such as 12h".to_owned();
+    let unit = text.chars().last().ok_or_else(expected)?;
+    let unit_secs = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        _ => return Err(expected()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| expected())?;
+    let secs = number.checked_mul(unit_secs).filter(|secs| *secs > 0).ok_or_else(expected)?;
+    Ok(Age(Some(Duration::from_secs(secs))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_and_intervals_are_read_with_their_units() {
+        assert_eq!(parse_age("7d"), Ok(Age(Some(Duration::from_secs(7 * 24 * 3600)))));
+        assert_eq!(parse_age("off"), Ok(Age(None)));
+        for wrong in ["", "d", "0s", "7", "7w", "-1d", "99999999999999999999d", "é"] {
+            assert!(parse_age(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(parse_fsync("interval=50"), Ok(Fsync::Interval(Duration::from_millis(50))));
+        for wrong in ["never", "interval=", "interval=0", "interval=60001"] {
+            assert!(parse_fsync(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn without_dev_a_certificate_is_needed() {
+        assert!(Config::try_parse_from(["anyportd"]).is_err());
+        assert!(Config::try_parse_from(["anyportd", "--dev"]).is_ok());
+        assert!(Config::try_parse_from(["anyportd", "--tls-cert", "a", "--tls-key", "b"]).is_ok());
+    }
+}

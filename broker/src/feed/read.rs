@@ -1,0 +1,91 @@
+//! One catch-up read: a chunk of the log, through the filter, into frames.
+
+use anyport_protocol::event::EncodedEvent;
+use anyport_protocol::filter::Filter;
+use anyport_protocol::limits::FRAME_BYTES_MAX;
+use anyport_protocol::message::feed::{DeliveryWriter, FeedId, push_gap};
+use anyport_protocol::{Offset, OffsetRange};
+use anyport_storage::{PartitionReader, ReadError};
+
+/// Frames ready to be sent.
+#[derive(Debug, Default)]
+pub struct Frames {
+    pub bytes: Vec<u8>,
+    /// How much of the client's credit they take.
+    pub credit_bytes: u64,
+    pub events: u64,
+}
+
+/// What a read found: the range it covered (empty at the tail) and what is to be sent for it.
+#[derive(Debug)]
+pub struct Caught {
+    pub covers: OffsetRange,
+    pub frames: Frames,
+}
+
+/// Reads from `from` on, at most about `bytes_max` bytes of the log. Blocks.
+pub fn catch_up(
+    reader: &PartitionReader,
+    feed: FeedId,
+    filter: &Filter,
+    from: Offset,
+    bytes_max: usize,
+) -> Result<Caught, ReadError> {
+    if from >= reader.bounds().tail {
+        return Ok(Caught { covers: OffsetRange::new(from, from), frames: Frames::default() });
+    }
+    match reader.read(from, bytes_max) {
+        Ok(chunk) => {
+            let mut frames = Frames { bytes: Vec::with_capacity(chunk.bytes()), ..Frames::default() };
+            let events = chunk.events();
+            write_matches(&mut frames, feed, filter, chunk.range, events);
+            Ok(Caught { covers: chunk.range, frames })
+        }
+        Err(ReadError::Trimmed { head }) => {
+            let covers = OffsetRange::new(from, head);
+            let mut frames = Frames::default();
+            push_gap(&mut frames.bytes, feed, covers);
+            metrics::counter!("anyport_feed_gaps_total").increment(1);
+            Ok(Caught { covers, frames })
+        }
+        Err(damaged) => Err(damaged),
+    }
+}
+
+fn write_matches<B: AsRef<[u8]>>(
+    frames: &mut Frames,
+    feed: FeedId,
+    filter: &Filter,
+    covers: OffsetRange,
+    events: impl Iterator<Item = (Offset, B)>,
+) {
+    let matching = events.filter(|(_, event)| passes(filter, event.as_ref()));
+    write_frames(frames, feed, covers, matching);
+}
+
+/// Writes one frame, or more where one would pass the limit: each ends where the next begins.
+pub fn write_frames<B: AsRef<[u8]>>(
+    frames: &mut Frames,
+    feed: FeedId,
+    covers: OffsetRange,
+    events: impl Iterator<Item = (Offset, B)>,
+) {
+    let mut bytes = std::mem::take(&mut frames.bytes);
+    let mut writer = DeliveryWriter::begin(&mut bytes, feed, covers.start);
+    for (offset, event) in events {
+        let event = event.as_ref();
+        if writer.count() > 0 && writer.body_bytes() + event.len() + 8 > FRAME_BYTES_MAX {
+            frames.credit_bytes += writer.finish(offset);
+            writer = DeliveryWriter::begin(&mut bytes, feed, offset);
+        }
+        writer.push(offset, event);
+        frames.events += 1;
+    }
+    frames.credit_bytes += writer.finish(covers.end);
+    frames.bytes = bytes;
+}
+
+fn passes(filter: &Filter, event: &[u8]) -> bool {
+    // Everything stored was checked when it was published, and each record has a checksum.
+    filter.is_always() || EncodedEvent::check(event).is_ok_and(|event| filter.passes(&event))
+}

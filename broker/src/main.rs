@@ -1,0 +1,66 @@
+use std::process::ExitCode;
+
+use anyhow::Context;
+use anyport_broker::config::{Config, Fsync};
+use anyport_broker::server::{self, Server};
+use clap::Parser;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let config = Config::parse();
+    let filter =
+        EnvFilter::try_from_env("ANYPORT_LOG").unwrap_or_else(|_| EnvFilter::new("warn,anyport=info,openraft=error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> anyhow::Result<()> {
+    let metrics = PrometheusBuilder::new().build_recorder();
+    let handle = metrics.handle();
+    metrics::set_global_recorder(metrics).context("install the metrics recorder")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+
+    let server = server::start(config.clone(), handle).await?;
+    say_ready(&config, &server)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        poison = server.failed() => {
+            // Nothing more is written, not even in good order: the store is as the failure left it.
+            anyhow::bail!("the store failed, and what it has not synced cannot be trusted: {poison}");
+        }
+    }
+    tracing::info!("stopping");
+    server.stop().await.context("close the store")
+}
+
+/// One line for whoever waits for it, then what to type next.
+#[expect(clippy::print_stdout, reason = "the ready line is this program's output")]
+fn say_ready(config: &Config, server: &Server) -> anyhow::Result<()> {
+    let address = server.address().context("ask for the address")?;
+    let durability = match config.fsync {
+        Fsync::Always => "acked after fsync".to_owned(),
+        Fsync::Interval(interval) => format!("RELAXED: synced every {} ms", interval.as_millis()),
+    };
+    let data = config.data.display();
+    println!(
+        "ready on {address}: {} partitions in {data}, {durability}; admin on http://{}",
+        server.partitions(),
+        config.admin
+    );
+    if config.dev {
+        println!("try   anyport sub --filter \"type = 'greeting'\"      and in another terminal");
+        println!("      anyport pub --type greeting --source /me --data '{{\"hello\": \"world\"}}'");
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! Starting and stopping a broker, each read top to bottom in order.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyport_protocol::{ClusterId, Code};
+use anyport_storage::{OpenError, Poison, Store, StoreError, StoreOptions};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::cluster::{self, Groups};
+use crate::config::{Config, Fsync};
+use crate::feed::ReadGrants;
+use crate::identity::{BadKey, TokenAuthority};
+use crate::net::{self, BindError, DevAuthority, EndpointOptions, Identity, Keys, Listener, TlsError};
+use crate::session::{self, ConnectionLimits, Push, SessionTable};
+use crate::shared::Broker;
+use anyport_protocol::message::GoAway;
+
+/// Shards of the client registry. Fixed for the life of a store.
+pub(crate) const REGISTRY_SHARDS: u16 = 4;
+
+/// How long clients get to hear that the broker leaves.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// How often the store is asked whether it has failed; after that nothing is acked any more, so only the exit waits for this.
+const POISON_POLL: Duration = Duration::from_millis(200);
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("open the store in {path}: {source}")]
+    Store { path: PathBuf, source: OpenError },
+    #[error("read the broker's own facts: {0}")]
+    Facts(#[from] StoreError),
+    #[error(transparent)]
+    TokenKey(#[from] BadKey),
+    #[error("start the groups: {0}")]
+    Groups(#[from] cluster::StartError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error("listen on tcp {address} for the admin port: {source}")]
+    Admin { address: SocketAddr, source: std::io::Error },
+}
+
+/// A running broker.
+#[derive(Debug)]
+pub struct Server {
+    broker: Arc<Broker>,
+    store: Store,
+    groups: Groups,
+    listener: Listener,
+    stop_admin: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Starts everything; when this returns, clients are being served.
+pub async fn start(config: Config, metrics: PrometheusHandle) -> Result<Server, StartError> {
+    // Ports first: that another broker runs here is the commonest reason not to start.
+    let admin_listener =
+        admin::bind(config.admin).await.map_err(|source| StartError::Admin { address: config.admin, source })?;
+    let store = open_store(&config).await?;
+    let own = OwnFacts::load(&store)?;
+    let listener =
+        net::bind(EndpointOptions { listen: config.listen, identity: tls_identity(&config)?, keys: own.keys })?;
+
+    let groups = cluster::start(store.clone(), config.group_options()).await?;
+    let broker = Arc::new(Broker {
+        cluster: own.cluster,
+        partitions: groups.partitions.clone(),
+        registry: groups.registry.clone(),
+        sessions: SessionTable::default(),
+        tokens: own.tokens,
+        grants: ReadGrants::new(std::thread::available_parallelism().map_or(2, usize::from)),
+        log_epoch: store.log_epoch(),
+        relaxed: config.fsync != Fsync::Always,
+    });
+
+    let stop_admin = CancellationToken::new();
+    let admin = Admin { metrics, healthy: healthy(&store), ready: groups.ready_probe() };
+    let tasks = vec![
+        tokio::spawn(admin::serve(admin, admin_listener, stop_admin.clone())),
+        tokio::spawn(session::serve(Arc::clone(&broker), listener.clone(), ConnectionLimits::default())),
+        tokio::spawn(session::announce_expired(Arc::clone(&broker), groups.expired())),
+    ];
+    Ok(Server { broker, store, groups, listener, stop_admin, tasks })
+}
+
+impl Server {
+    /// Where clients connect, with the port the system chose if it was asked to.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    pub fn partitions(&self) -> usize {
+        self.broker.partitions.len()
+    }
+
+    /// Resolves when the store has failed: the process must end, and what it has not synced is not trusted again.
+    pub async fn failed(&self) -> Poison {
+        loop {
+            if let Some(poison) = self.store.poisoned() {
+                return poison;
+            }
+            tokio::time::sleep(POISON_POLL).await;
+        }
+    }
+
+    /// Stops in order: clients are told, connections end, groups stop proposing, the store syncs and closes.
+    pub async fn stop(self) -> Result<(), StoreError> {
+        let reconnect_after_ms = 1000;
+        self.broker.sessions.push_to_all(&Push::GoAway(GoAway { reconnect_after_ms }));
+        self.listener.close(Code::ShuttingDown, GOODBYE).await;
+        self.groups.shutdown().await;
+        self.stop_admin.cancel();
+        for task in self.tasks {
+            // The accept loop ends with its listener; the other two by what was just cancelled and shut down.
+            if let Err(failed) = task.await {
+                tracing::error!(%failed, "a task of the broker");
+            }
+        }
+        drop(self.broker);
+        tokio::task::spawn_blocking(move || self.store.close()).await.unwrap_or_else(|failed| {
+            tracing::error!(%failed, "close the store");
+            Ok(())
+        })
+    }
+}
+
+async fn open_store(config: &Config) -> Result<Store, StartError> {
+    let path = config.data.join("store");
+    let options = StoreOptions {
+        sync: config.fsync.into(),
+        partitions: config.partitions,
+        registry_shards: REGISTRY_SHARDS,
+        ..StoreOptions::default()
+    };
+    let opened = tokio::task::spawn_blocking({
+        let path = path.clone();
+        move || Store::open(&path, options)
+    });
+    let opened = opened.await.expect("opening does not panic, and nothing aborts it");
+    opened.map_err(|source| StartError::Store { path, source })
+}
+
+/// What this broker made at its first start and must not change.
+struct OwnFacts {
+    cluster: ClusterId,
+    tokens: TokenAuthority,
+    keys: Keys,
+}
+
+impl OwnFacts {
+    fn load(store: &Store) -> Result<Self, StartError> {
+        let cluster = kept(store, "cluster-id", || rand::random::<[u8; 16]>().to_vec())?;
+        let cluster = ClusterId::from_bytes(cluster.try_into().map_err(|_| BadKey)?);
+        let token_key = kept(store, "token-key", TokenAuthority::generate_key)?;
+        let reset_secret = kept(store, "quic-reset-secret", || rand::random::<[u8; 64]>().to_vec())?;
+        let connection_id_key = kept(store, "quic-connection-id-key", || rand::random::<[u8; 8]>().to_vec())?;
+        let keys = Keys {
+            reset_secret: reset_secret.try_into().map_err(|_| BadKey)?,
+            connection_id_key: u64::from_le_bytes(connection_id_key.try_into().map_err(|_| BadKey)?),
+        };
+        Ok(Self { cluster, tokens: TokenAuthority::new(cluster, &token_key)?, keys })
+    }
+}
+
+/// The kept value, made and synced at the first start.
+fn kept(store: &Store, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec<u8>, StoreError> {
+    if let Some(value) = store.local(name)? {
+        return Ok(value);
+    }
+    let value = make();
+    store.put_local(name, &value)?;
+    Ok(value)
+}
+
+fn tls_identity(config: &Config) -> Result<Identity, TlsError> {
+    if let (Some(chain), Some(key)) = (&config.tls_cert, &config.tls_key) {
+        return Identity::load(chain, key);
+    }
+    let authority = DevAuthority::open(&config.data.join("dev-ca"))?;
+    authority.publish(&config.home.join("ca").join(format!("dev-{}.pem", config.listen.port())))?;
+    authority.issue(config.listen.ip())
+}
+
+fn healthy(store: &Store) -> admin::Probe {
+    let store = store.clone();
+    Arc::new(move || store.poisoned().map_or(Ok(()), |poison| Err(poison.to_string())))
+}

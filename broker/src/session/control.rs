@@ -1,0 +1,219 @@
+//! The control stream: requests in order, answers, pushes.
+
+use std::sync::Arc;
+
+use anyport_protocol::message::{DecodeError, Hello, PROTOCOL_VERSION, Refused, ToBroker, ToClient, Welcome};
+use anyport_protocol::{ClientId, Code, Fault};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{mpsc, watch};
+
+use super::open::Session;
+use super::table::{PUSHES, Push};
+use super::touch;
+use crate::Broker;
+use crate::feed::Trouble;
+use crate::net::{Connection, FrameReader, FrameWriter, ReadError};
+
+/// Acks of one session being committed at once. The client coalesces, so more than a few means it does not wait for answers.
+const ACKS_WAITING_MAX: usize = 16;
+
+/// Everything one connection's control stream knows.
+pub(super) struct Control {
+    pub(super) broker: Arc<Broker>,
+    pub(super) connection: Connection,
+    pub(super) greeted: bool,
+    pub(super) client: Option<ClientId>,
+    pub(super) session: Option<Session>,
+    /// Told to the publish streams, which wait for it.
+    pub(super) login: watch::Sender<Option<ClientId>>,
+    pub(super) pushes: mpsc::Sender<Push>,
+    pub(super) troubles: mpsc::UnboundedSender<Trouble>,
+    /// When the registry is to hear that the session's subscriptions are in use.
+    pub(super) touch_at: Option<tokio::time::Instant>,
+    writer: FrameWriter,
+    pushes_in: mpsc::Receiver<Push>,
+    troubles_in: mpsc::UnboundedReceiver<Trouble>,
+    acks: FuturesUnordered<BoxFuture<'static, (u32, ToClient)>>,
+}
+
+/// Above every feed stream: an answer must not wait behind a replay.
+const CONTROL_PRIORITY: i32 = 2;
+
+/// What to do after a request.
+pub(super) enum Next {
+    Answer(ToClient),
+    /// Answered later, out of turn.
+    Later(BoxFuture<'static, ToClient>),
+    Nothing,
+}
+
+impl Control {
+    pub(super) fn new(
+        broker: Arc<Broker>,
+        connection: Connection,
+        writer: FrameWriter,
+        login: watch::Sender<Option<ClientId>>,
+    ) -> Self {
+        writer.set_priority(CONTROL_PRIORITY);
+        let (pushes, pushes_in) = mpsc::channel(PUSHES);
+        let (troubles, troubles_in) = mpsc::unbounded_channel();
+        Self {
+            broker,
+            connection,
+            greeted: false,
+            client: None,
+            session: None,
+            login,
+            pushes,
+            troubles,
+            touch_at: None,
+            writer,
+            pushes_in,
+            troubles_in,
+            acks: FuturesUnordered::new(),
+        }
+    }
+
+    pub(super) async fn run(mut self, mut reader: FrameReader) -> Result<(), ReadError> {
+        loop {
+            tokio::select! {
+                biased;
+                Some(push) = self.pushes_in.recv() => {
+                    if !self.on_push(push).await { return Ok(()) }
+                }
+                Some(trouble) = self.troubles_in.recv() => self.on_trouble(trouble).await,
+                () = touch::due(self.touch_at) => self.touch().await,
+                Some((request, answer)) = self.acks.next(), if !self.acks.is_empty() => self.send(request, &answer).await,
+                frame = reader.next(), if self.acks.len() < ACKS_WAITING_MAX => match frame? {
+                    Some((header, body)) => self.on_frame(header.message_type, header.request, &body).await?,
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    async fn on_frame(&mut self, message_type: u16, request: u32, body: &[u8]) -> Result<(), ReadError> {
+        let message = match ToBroker::decode(message_type, body) {
+            Ok(message) => message,
+            Err(unknown @ DecodeError::UnknownType(_)) => {
+                // Refused by name, so that a newer client can go on without it.
+                self.send(request, &refused(Fault::new(Code::UnknownMessage, unknown.to_string()))).await;
+                return Ok(());
+            }
+            Err(malformed) => return Err(malformed.into()),
+        };
+        let name = message.name();
+        match self.handle(message).await {
+            Ok(Next::Answer(answer)) => self.send(request, &answer).await,
+            Ok(Next::Later(answer)) => self.acks.push(Box::pin(async move { (request, answer.await) })),
+            Ok(Next::Nothing) => {}
+            Err(fault) => {
+                tracing::debug!(%fault, name, "refused");
+                self.send(request, &refused(fault)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn handle(&mut self, message: ToBroker) -> Result<Next, Fault> {
+        if !self.greeted && !matches!(message, ToBroker::Hello(_)) {
+            return Err(Fault::new(Code::OutOfTurn, "the first message is a hello"));
+        }
+        match message {
+            ToBroker::Hello(hello) => self.on_hello(&hello),
+            ToBroker::Register(_) => self.on_register().await,
+            ToBroker::Login(login) => self.on_login(&login),
+            ToBroker::OpenSession(open) => self.on_open(open).await,
+            ToBroker::Subscribe(subscribe) => self.on_subscribe(subscribe).await,
+            ToBroker::Unsubscribe(unsubscribe) => self.on_unsubscribe(unsubscribe).await,
+            ToBroker::Ack(ack) => self.on_ack(ack),
+            ToBroker::Credit(credit) => self.on_credit(&credit).await,
+            ToBroker::Reopen(reopen) => self.on_reopen(&reopen).await,
+            ToBroker::CloseSession(close) => self.on_close(close).await,
+        }
+    }
+
+    fn on_hello(&mut self, hello: &Hello) -> Result<Next, Fault> {
+        if !(hello.version_min..=hello.version_max).contains(&PROTOCOL_VERSION) {
+            let (least, most) = (hello.version_min, hello.version_max);
+            let text = format!("this broker speaks version {PROTOCOL_VERSION}, the client {least} to {most}");
+            return Err(Fault::new(Code::VersionMismatch, text).with_value(u64::from(PROTOCOL_VERSION)));
+        }
+        self.greeted = true;
+        let broker = &self.broker;
+        Ok(Next::Answer(
+            Welcome {
+                version: PROTOCOL_VERSION,
+                cluster: broker.cluster,
+                partitions: broker.partition_count(),
+                partitioner: anyport_protocol::partitioner::NAME.to_owned(),
+                server_time: crate::clock::wall(),
+                event_bytes_max: anyport_protocol::limits::EVENT_BYTES_MAX as u32,
+                relaxed: broker.relaxed,
+            }
+            .into(),
+        ))
+    }
+
+    pub(super) async fn send(&mut self, request: u32, message: &ToClient) {
+        let mut frame = Vec::new();
+        message.encode(request, &mut frame);
+        // A client that is gone is noticed by the next read.
+        let _ = self.writer.write(&frame).await;
+    }
+
+    /// Returns false when the session is over and the connection with it.
+    async fn on_push(&mut self, push: Push) -> bool {
+        match push {
+            Push::TakenOver(taken) => {
+                // Ended first, so that nothing is delivered after the notice.
+                self.session = None;
+                self.send(0, &taken.into()).await;
+            }
+            Push::SubscriptionEnded(ended) => {
+                if let Some(session) = &mut self.session {
+                    session.forget(ended.incarnation);
+                }
+                self.send(0, &ended.into()).await;
+            }
+            Push::GoAway(away) => self.send(0, &away.into()).await,
+        }
+        true
+    }
+
+    async fn on_trouble(&mut self, trouble: Trouble) {
+        let Trouble { incarnation, partition, error } = trouble;
+        tracing::error!(%partition, %error, "read for a feed");
+        let text = format!("subscription {incarnation} waits at partition {partition}: {error}");
+        self.send(0, &refused(Fault::new(Code::StoreFailed, text))).await;
+    }
+
+    /// The client, once it has said who it is.
+    pub(super) fn client(&self) -> Result<ClientId, Fault> {
+        self.client.ok_or_else(|| Fault::new(Code::NotLoggedIn, "log in first"))
+    }
+
+    pub(super) fn session(&self) -> Result<&Session, Fault> {
+        self.session.as_ref().ok_or_else(|| Fault::new(Code::NoSession, "open a session first"))
+    }
+
+    /// Early data may be a replay by somebody who recorded it; what is not idempotent waits until it cannot be.
+    pub(super) async fn not_replayed(&mut self) -> Result<(), Fault> {
+        let gone = || Fault::new(Code::NoSession, "the connection is gone");
+        self.connection.confirmed().await.ok_or_else(gone)
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        if let Some(client) = self.client {
+            self.broker.sessions.closed(client, self.connection.id());
+        }
+    }
+}
+
+pub(super) fn refused(fault: Fault) -> ToClient {
+    Refused { fault }.into()
+}

@@ -1,0 +1,165 @@
+//! Opening a session: one request resumes every subscription with its positions.
+
+use std::collections::HashMap;
+
+use anyport_protocol::filter::Filter;
+use anyport_protocol::message::{
+    CloseSession, Credit, FeedState, OpenSession, Reopen, ResumePoint, SessionClosed, SessionOpened, SubscriptionState,
+};
+use anyport_protocol::{ClientId, Code, Cursor, Fault, Incarnation, Offset, SessionEpoch};
+use anyport_storage::registry::{Command, Reply, SubscriptionRecord};
+
+use super::control::{Control, Next};
+use crate::feed::{DeliveryHandle, DeliveryOptions};
+use crate::{Broker, clock};
+
+/// The open session of a connection.
+pub(super) struct Session {
+    pub(super) client: ClientId,
+    pub(super) epoch: SessionEpoch,
+    subscriptions: HashMap<Incarnation, Subscription>,
+}
+
+/// A subscription as this session knows it. Its deliveries begin with the first credit.
+struct Subscription {
+    filter: Filter,
+    positions: Vec<Offset>,
+    inactive_expiry_secs: u64,
+    delivery: Option<DeliveryHandle>,
+}
+
+impl Session {
+    /// Takes a subscription up, ending the deliveries of an earlier incarnation.
+    pub(super) fn take_up(&mut self, state: &SubscriptionState, filter: Filter) {
+        let positions = state.feeds.iter().map(|feed| feed.position.offset).collect();
+        let inactive_expiry_secs = state.inactive_expiry_secs;
+        let subscription = Subscription { filter, positions, inactive_expiry_secs, delivery: None };
+        self.subscriptions.insert(state.incarnation, subscription);
+    }
+
+    pub(super) fn knows(&self, incarnation: Incarnation) -> bool {
+        self.subscriptions.contains_key(&incarnation)
+    }
+
+    pub(super) fn incarnations(&self) -> impl Iterator<Item = Incarnation> {
+        self.subscriptions.keys().copied()
+    }
+
+    /// The shortest `inactive_expiry` among its subscriptions.
+    pub(super) fn least_expiry_secs(&self) -> Option<u64> {
+        self.subscriptions.values().map(|subscription| subscription.inactive_expiry_secs).min()
+    }
+
+    pub(super) fn forget(&mut self, incarnation: Incarnation) {
+        self.subscriptions.remove(&incarnation);
+    }
+}
+
+impl Control {
+    pub(super) async fn on_open(&mut self, open: OpenSession) -> Result<Next, Fault> {
+        let client = self.client()?;
+        let (epoch, nonce) = (open.epoch, open.nonce);
+        let (reply, registry_index) =
+            self.broker.command(Command::Open { client, epoch, nonce, now: clock::wall() }).await?;
+        let Reply::Opened { record } = reply else {
+            unreachable!("Open is answered by Opened or a refusal: {reply:?}")
+        };
+
+        self.end_session();
+        let mut session = Session { client, epoch, subscriptions: HashMap::new() };
+        let mut subscriptions = Vec::with_capacity(record.subscriptions.len());
+        for subscription in &record.subscriptions {
+            let resume = open.resume.iter().find(|point| point.incarnation == subscription.incarnation);
+            let state = subscription_state(&self.broker, subscription, resume);
+            session.take_up(&state, compile_stored(&subscription.filter)?);
+            subscriptions.push(state);
+        }
+        self.session = Some(session);
+        self.touched();
+        self.broker.sessions.opened(client, epoch, nonce, self.connection.id(), self.pushes.clone());
+        metrics::counter!("anyport_sessions_opened_total").increment(1);
+        Ok(Next::Answer(SessionOpened { epoch, registry_index, subscriptions }.into()))
+    }
+
+    pub(super) async fn on_credit(&mut self, credit: &Credit) -> Result<Next, Fault> {
+        let (broker, connection, troubles) = (self.broker.clone(), self.connection.clone(), self.troubles.clone());
+        let subscription = self.subscription(credit.incarnation)?;
+        let delivery = subscription.delivery.get_or_insert_with(|| {
+            DeliveryHandle::start(DeliveryOptions {
+                incarnation: credit.incarnation,
+                filter: subscription.filter.clone(),
+                positions: broker.partitions.iter().cloned().zip(subscription.positions.iter().copied()).collect(),
+                connection,
+                grants: broker.grants.clone(),
+                troubles,
+            })
+        });
+        delivery.credit(credit.bytes_total).await;
+        Ok(Next::Nothing)
+    }
+
+    pub(super) async fn on_reopen(&mut self, reopen: &Reopen) -> Result<Next, Fault> {
+        let subscription = self.subscription(reopen.incarnation)?;
+        if let Some(delivery) = &subscription.delivery {
+            delivery.reopen(reopen.partition, reopen.position.offset).await;
+        }
+        Ok(Next::Nothing)
+    }
+
+    pub(super) async fn on_close(&mut self, close: CloseSession) -> Result<Next, Fault> {
+        let (client, epoch) = self.session().map(|session| (session.client, session.epoch))?;
+        self.end_session();
+        let now = clock::wall();
+        self.broker.command(Command::Cursors { client, epoch, cursors: close.cursors, now }).await?;
+        Ok(Next::Answer(SessionClosed {}.into()))
+    }
+
+    /// Ends deliveries; the record in the registry is not touched.
+    pub(super) fn end_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.broker.sessions.closed(session.client, self.connection.id());
+        }
+    }
+
+    fn subscription(&mut self, incarnation: Incarnation) -> Result<&mut Subscription, Fault> {
+        let session = self.session.as_mut().ok_or_else(|| Fault::new(Code::NoSession, "open a session first"))?;
+        session.subscriptions.get_mut(&incarnation).ok_or_else(|| {
+            Fault::new(
+                Code::UnknownSubscription,
+                format!("this session has no subscription of incarnation {incarnation}"),
+            )
+            .with_value(incarnation.0)
+        })
+    }
+}
+
+/// What the registry has, and the client's own knowledge where that is further on.
+pub(super) fn subscription_state(
+    broker: &Broker,
+    subscription: &SubscriptionRecord,
+    resume: Option<&ResumePoint>,
+) -> SubscriptionState {
+    let feeds = broker.partitions.iter().enumerate().map(|(index, partition)| {
+        let at = |cursors: &[Cursor]| cursors.get(index).copied().unwrap_or_default();
+        let known_to_client = resume.map_or_else(Cursor::default, |point| at(&point.cursors));
+        FeedState {
+            partition: partition.id(),
+            start: at(&subscription.starts),
+            position: at(&subscription.cursors).max(known_to_client),
+            tail: partition.bounds().tail,
+        }
+    });
+    SubscriptionState {
+        name: subscription.name.clone(),
+        incarnation: subscription.incarnation,
+        filter: subscription.filter.clone(),
+        inactive_expiry_secs: subscription.inactive_expiry_secs,
+        feeds: feeds.collect(),
+    }
+}
+
+/// A filter of the registry was compiled before it was stored.
+fn compile_stored(text: &str) -> Result<Filter, Fault> {
+    Filter::compile(text)
+        .map_err(|error| Fault::new(Code::BadFilter, format!("a stored filter does not compile: {error}")))
+}

@@ -1,0 +1,84 @@
+//! Subscribe and unsubscribe.
+
+use anyport_protocol::filter::Filter;
+use anyport_protocol::limits::{INACTIVE_EXPIRY_SECS_DEFAULT, INACTIVE_EXPIRY_SECS_MAX, INACTIVE_EXPIRY_SECS_MIN};
+use anyport_protocol::message::{Start, Subscribe, Subscribed, Unsubscribe, Unsubscribed};
+use anyport_protocol::{Code, Cursor, Fault, Offset};
+use anyport_storage::registry::{Command, Reply};
+
+use super::control::{Control, Next};
+use super::open::subscription_state;
+use crate::{Broker, clock};
+
+impl Control {
+    pub(super) async fn on_subscribe(&mut self, subscribe: Subscribe) -> Result<Next, Fault> {
+        self.not_replayed().await?;
+        let session = self.session()?;
+        let (client, epoch) = (session.client, session.epoch);
+        let filter = Filter::compile(&subscribe.filter)
+            .map_err(|error| Fault::new(Code::BadFilter, format!("{error}\n{}", error.pointer(&subscribe.filter))))?;
+        let command = Command::Subscribe {
+            client,
+            epoch,
+            name: subscribe.name,
+            filter: subscribe.filter,
+            starts: starts(&self.broker, subscribe.start).await?,
+            seek: subscribe.seek,
+            inactive_expiry_secs: inactive_expiry(subscribe.inactive_expiry_secs)?,
+            now: clock::wall(),
+        };
+        let (reply, registry_index) = self.broker.command(command).await?;
+        let Reply::Subscribed { outcome, subscription } = reply else {
+            unreachable!("Subscribe is answered by Subscribed or a refusal: {reply:?}")
+        };
+        let state = subscription_state(&self.broker, &subscription, None);
+        if let Some(session) = self.session.as_mut().filter(|session| !session.knows(state.incarnation)) {
+            session.take_up(&state, filter);
+        }
+        self.touched();
+        Ok(Next::Answer(Subscribed { outcome, state, registry_index }.into()))
+    }
+
+    pub(super) async fn on_unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<Next, Fault> {
+        self.not_replayed().await?;
+        let session = self.session()?;
+        let command = Command::Unsubscribe { client: session.client, epoch: session.epoch, name: unsubscribe.name };
+        let (reply, registry_index) = self.broker.command(command).await?;
+        if let (Reply::Unsubscribed { incarnation }, Some(session)) = (reply, &mut self.session) {
+            session.forget(incarnation);
+        }
+        Ok(Next::Answer(Unsubscribed { registry_index }.into()))
+    }
+}
+
+fn inactive_expiry(asked_secs: u64) -> Result<u64, Fault> {
+    match asked_secs {
+        0 => Ok(INACTIVE_EXPIRY_SECS_DEFAULT),
+        INACTIVE_EXPIRY_SECS_MIN..=INACTIVE_EXPIRY_SECS_MAX => Ok(asked_secs),
+        outside => {
+            let text = format!(
+                "inactive_expiry is {INACTIVE_EXPIRY_SECS_MIN} to {INACTIVE_EXPIRY_SECS_MAX} seconds, not {outside}"
+            );
+            Err(Fault::new(Code::BadExpiry, text).with_value(outside))
+        }
+    }
+}
+
+/// Where a new incarnation begins, taken before the registry entry is proposed: from there on delivery is guaranteed.
+async fn starts(broker: &Broker, start: Start) -> Result<Vec<Cursor>, Fault> {
+    let mut starts = Vec::with_capacity(broker.partitions.len());
+    for partition in &broker.partitions {
+        let bounds = partition.bounds();
+        let offset: Offset = match start {
+            Start::Earliest => bounds.head,
+            Start::Latest => bounds.tail,
+            Start::Time(wall) => {
+                let reader = partition.reader().clone();
+                let found = broker.grants.run(move || reader.offset_at(wall)).await;
+                found.map_err(|error| Fault::new(Code::StoreFailed, error.to_string()))?
+            }
+        };
+        starts.push(Cursor { epoch: broker.log_epoch, offset });
+    }
+    Ok(starts)
+}

@@ -1,0 +1,62 @@
+//! What every session of a broker shares.
+
+use std::sync::Arc;
+
+use anyport_protocol::{ClusterId, Code, Fault, LogEpoch, PartitionId};
+use anyport_storage::registry::{Command, Refusal, Reply};
+use rustls::crypto::CryptoProvider;
+
+use crate::feed::ReadGrants;
+use crate::identity::TokenAuthority;
+use crate::partition::PartitionHandle;
+use crate::registry::RegistryHandle;
+use crate::session::SessionTable;
+
+#[derive(Debug)]
+pub struct Broker {
+    pub cluster: ClusterId,
+    /// By id.
+    pub partitions: Vec<PartitionHandle>,
+    pub registry: RegistryHandle,
+    pub sessions: SessionTable,
+    pub tokens: TokenAuthority,
+    pub grants: ReadGrants,
+    pub log_epoch: LogEpoch,
+    /// Acks may come before the sync.
+    pub relaxed: bool,
+}
+
+impl Broker {
+    pub fn partition(&self, id: PartitionId) -> Option<&PartitionHandle> {
+        self.partitions.get(usize::from(id.0))
+    }
+
+    pub fn partition_count(&self) -> u16 {
+        u16::try_from(self.partitions.len()).expect("at most PARTITIONS_MAX")
+    }
+
+    /// Changes a client's record; a refusal comes back as the fault to answer with.
+    pub async fn command(&self, command: Command) -> Result<(Reply, u64), Fault> {
+        match self.registry.apply(command).await? {
+            (Reply::Refused(refusal), _) => Err(fault(&refusal)),
+            done => Ok(done),
+        }
+    }
+}
+
+fn fault(refusal: &Refusal) -> Fault {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::UnknownClient => Fault::new(Code::UnknownClient, text),
+        Refusal::StaleEpoch { current } => Fault::new(Code::StaleEpoch, text).with_value(current.0),
+        Refusal::NotOpen { current } => Fault::new(Code::NoSession, text).with_value(current.0),
+        Refusal::LimitReached { limit, .. } => Fault::new(Code::TooManySubscriptions, text).with_value(*limit as u64),
+        Refusal::UnknownSubscription { .. } => Fault::new(Code::UnknownSubscription, text),
+        Refusal::TooEarly { .. } => Fault::new(Code::RetryAfter, text),
+    }
+}
+
+/// The one place that chooses who does the cryptography.
+pub fn crypto_provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
