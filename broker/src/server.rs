@@ -133,7 +133,7 @@ impl Server {
 }
 
 async fn open_store(config: &Config) -> Result<Store, StartError> {
-    let path = config.data.join("store");
+    let path = config.data.clone();
     let options = StoreOptions {
         sync: config.fsync.into(),
         partitions: config.partitions,

@@ -7,5 +7,6 @@
 
 pub mod fault_proxy;
 pub mod oracle;
+pub mod raw;
 pub mod runner;
 pub mod workload;
