@@ -1,0 +1,30 @@
+//! The groups this broker has replicas of, and the consensus engine behind them.
+//!
+//! Nothing outside this folder sees a type of the engine's (openraft 0.9): others have a [`Group`], which takes entries in
+//! order and says what applying them did, and [`start`], which starts them all. What the engine stores is in our own encoding,
+//! so its next version is a change of this folder.
+//!
+//! A broker alone is a cluster of one: the same code, with nobody to wait for. A group whose replica dies (its store failed, or
+//! the engine panicked) stays dead until the process is started again: it is counted and logged as an error, its partition or
+//! shard refuses what it is asked, and the broker is not ready.
+
+#![expect(clippy::result_large_err, reason = "the engine's own error, which its traits ask for")]
+
+mod blocking;
+mod encoding;
+mod group;
+mod log_store;
+mod network;
+mod partition_machine;
+mod registry_machine;
+mod start;
+#[cfg(test)]
+mod suite;
+mod types;
+
+pub use encoding::BadStored;
+pub use group::{Group, GroupError, Leadership, LeadershipWatch, ProposeError, TrimError};
+pub use partition_machine::Applied;
+pub use registry_machine::Expired;
+pub use start::{GroupOptions, Groups, StartError, start};
+pub use types::{Effect, SnapshotData, SnapshotFile};
