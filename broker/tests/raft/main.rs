@@ -1,0 +1,7 @@
+//! The groups of a broker on a real store: what they promise across stops, crashes and trims.
+
+mod follow;
+mod publish;
+mod registry;
+mod retention;
+mod support;

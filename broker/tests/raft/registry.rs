@@ -1,0 +1,92 @@
+//! Commands of many clients go together, and what was replied stays so.
+
+use std::time::Duration;
+
+use anyport_broker::cluster::GroupOptions;
+use anyport_broker::registry::{Expired, Housekeeping};
+use anyport_protocol::{ClientId, Cursor, Incarnation, Nonce, SessionEpoch, WallMs};
+use anyport_storage::registry::{Command, Reply};
+use futures_util::future::join_all;
+
+use crate::support::{TestGroups, options};
+
+fn client(id: u8) -> ClientId {
+    ClientId::from_bytes([id; 16])
+}
+
+fn register(id: u8) -> Command {
+    Command::Register { client: client(id), now: WallMs(1) }
+}
+
+fn subscribe(id: u8, inactive_expiry_secs: u64) -> Command {
+    Command::Subscribe {
+        client: client(id),
+        epoch: SessionEpoch(1),
+        name: "quakes".parse().expect("a name"),
+        filter: "type = 'quake'".into(),
+        starts: vec![Cursor::default()],
+        seek: false,
+        inactive_expiry_secs,
+        now: WallMs(1),
+    }
+}
+
+async fn open_with_subscription(broker: &TestGroups, id: u8, inactive_expiry_secs: u64) {
+    let registry = &broker.groups.registry;
+    registry.apply(register(id)).await.expect("registered");
+    let open = Command::Open { client: client(id), epoch: SessionEpoch(1), nonce: Nonce([id; 16]), now: WallMs(1) };
+    registry.apply(open).await.expect("opened");
+    let (reply, _) = registry.apply(subscribe(id, inactive_expiry_secs)).await.expect("subscribed");
+    assert!(matches!(reply, Reply::Subscribed { .. }), "{reply:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn commands_of_many_clients_share_entries_and_survive_a_restart() {
+    let broker = TestGroups::start(GroupOptions { registry_shards: 2, ..options() }).await;
+    let replies = join_all((0..200).map(|id| broker.groups.registry.apply(register(id)))).await;
+    let mut indexes: Vec<u64> = replies.into_iter().map(|reply| reply.expect("registered").1).collect();
+    indexes.sort_unstable();
+    indexes.dedup();
+    assert!(indexes.len() < 50, "200 commands took {} entries", indexes.len());
+    open_with_subscription(&broker, 7, 3600).await;
+
+    let broker = broker.restart().await;
+    let registry = &broker.groups.registry;
+    assert!((0..200).all(|id| registry.record(client(id)).expect("readable").is_some()));
+    let record = registry.record(client(7)).expect("readable").expect("registered");
+    assert_eq!(record.subscriptions.len(), 1);
+    assert_eq!(registry.record(client(250)).expect("readable"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_nobody_uses_ends_and_it_is_announced() {
+    let housekeeping =
+        Housekeeping { every: Duration::from_millis(20), clients_per_scan: 2, ..Housekeeping::default() };
+    let broker = TestGroups::start(GroupOptions { housekeeping, ..options() }).await;
+    let mut expired = broker.groups.expired();
+    for id in 0..5 {
+        // Last used in 1970, all but one for ever.
+        open_with_subscription(&broker, id, if id == 3 { 60 } else { u64::MAX / 2000 }).await;
+    }
+    let told = tokio::time::timeout(Duration::from_secs(10), expired.recv()).await.expect("in time");
+    let name = "quakes".parse().expect("a name");
+    assert_eq!(told, Some(Expired { client: client(3), name, incarnation: Incarnation(1) }));
+    let record = broker.groups.registry.record(client(3)).expect("readable").expect("still registered");
+    assert!(record.subscriptions.is_empty());
+    broker.groups.shutdown().await;
+    assert_eq!(expired.recv().await, None, "the others live, and the stream ends with the registry");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_has_grown_is_purged_and_nothing_is_lost_with_it() {
+    let housekeeping =
+        Housekeeping { every: Duration::from_millis(20), log_bytes_max: 4096, ..Housekeeping::default() };
+    let broker = TestGroups::start(GroupOptions { housekeeping, ..options() }).await;
+    for id in 0..200 {
+        broker.groups.registry.apply(register(id)).await.expect("registered");
+    }
+    broker.registry_log_is_purged().await;
+    let broker = broker.restart().await;
+    assert!((0..200).all(|id| broker.groups.registry.record(client(id)).expect("readable").is_some()));
+    broker.groups.registry.apply(register(201)).await.expect("registered");
+}

@@ -1,0 +1,136 @@
+//! A broker's groups on a store in a temporary folder, stopped and started at will.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyport_broker::cluster::{self, GroupOptions, Groups};
+use anyport_broker::partition::{PartitionHandle, Retention};
+use anyport_protocol::event::{Event, framed};
+use anyport_protocol::message::publish::{PublishBatch, Published};
+use anyport_protocol::{Number, Offset, PartitionId, ProducerId};
+use anyport_storage::{Bounds, GroupId, Step, Store, StoreOptions};
+use bytes::Bytes;
+use tempfile::TempDir;
+
+pub const PRODUCER: ProducerId = ProducerId([7; 16]);
+
+pub struct TestGroups {
+    pub groups: Groups,
+    store: Store,
+    options: GroupOptions,
+    fault: Arc<AtomicBool>,
+    folder: TempDir,
+}
+
+/// Groups of one partition and one registry shard that keep everything.
+pub fn options() -> GroupOptions {
+    GroupOptions {
+        partitions: 1,
+        registry_shards: 1,
+        retention: Retention { age: None, bytes: None, check_every: Duration::from_millis(20) },
+        free_space_mark_bytes: 0,
+        ..GroupOptions::default()
+    }
+}
+
+impl TestGroups {
+    pub async fn start(options: GroupOptions) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self::open(folder, options).await
+    }
+
+    async fn open(folder: TempDir, options: GroupOptions) -> Self {
+        let fault = Arc::new(AtomicBool::new(false));
+        let store = open_store(folder.path(), &options, Arc::clone(&fault));
+        let groups = cluster::start(store.clone(), options.clone()).await.expect("start");
+        Self { groups, store, options, fault, folder }
+    }
+
+    /// Stops in good order, and starts again.
+    pub async fn restart(self) -> Self {
+        let Self { groups, store, options, folder, .. } = self;
+        groups.shutdown().await;
+        store.close().expect("close");
+        Self::open(folder, options).await
+    }
+
+    /// From here on what is synced is not told: the process dies before it could do anything with it.
+    pub fn die_after_the_next_sync(&self) {
+        self.fault.store(true, Ordering::Relaxed);
+    }
+
+    /// Starts again what has died.
+    pub async fn recover(self) -> Self {
+        let Self { groups, store, options, folder, .. } = self;
+        assert!(store.poisoned().is_some(), "the fault was met");
+        groups.shutdown().await;
+        let _ = store.close();
+        Self::open(folder, options).await
+    }
+
+    pub fn partition(&self) -> PartitionHandle {
+        self.groups.partitions[0].clone()
+    }
+
+    pub async fn log_is_purged(&self) {
+        self.purged(GroupId::Partition(PartitionId(0))).await;
+    }
+
+    pub async fn registry_log_is_purged(&self) {
+        self.purged(GroupId::Registry(0)).await;
+    }
+
+    async fn purged(&self, group: GroupId) {
+        let log = self.store.log(group);
+        let purged = async {
+            while log.last_purged().is_none() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), purged).await.expect("purged in time");
+    }
+}
+
+fn open_store(folder: &Path, options: &GroupOptions, fault: Arc<AtomicBool>) -> Store {
+    let inject = move |step: Step| match step {
+        Step::AfterSync if fault.load(Ordering::Relaxed) => Err(io::Error::other("the process died")),
+        _ => Ok(()),
+    };
+    let (partitions, registry_shards) = (options.partitions, options.registry_shards);
+    let inject: Option<Arc<dyn Fn(Step) -> io::Result<()> + Send + Sync>> = Some(Arc::new(inject));
+    let options = StoreOptions { partitions, registry_shards, inject, ..StoreOptions::default() };
+    Store::open(folder, options).expect("open")
+}
+
+/// `count` events of this type, numbered from `first`, each of which says its number.
+pub fn batch(producer: ProducerId, first: u64, count: u32, event_type: &str) -> PublishBatch {
+    let mut run = Vec::new();
+    for number in first..first + u64::from(count) {
+        let event = Event::builder(number.to_string(), "/test", event_type).build().expect("valid");
+        framed::push(&mut run, &event.encode());
+    }
+    PublishBatch { producer, partition: PartitionId(0), count, first_number: Number(first), framed: Bytes::from(run) }
+}
+
+pub fn stored_at(first: u64) -> Published {
+    Published::Stored { first: Offset(first) }
+}
+
+pub fn already_at(first: u64) -> Published {
+    Published::AlreadyStored { first: Some(Offset(first)) }
+}
+
+/// All retained events.
+pub fn read_all(partition: &PartitionHandle) -> Vec<(Offset, Bytes)> {
+    let Bounds { head, tail } = partition.bounds();
+    let (mut from, mut events) = (head, Vec::new());
+    while from < tail {
+        let chunk = partition.reader().read(from, 1 << 20).expect("readable");
+        events.extend(chunk.events());
+        from = chunk.range.end;
+    }
+    events
+}
