@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_protocol::{ClientId, Fault};
 use anyport_storage::StoreError;
@@ -17,6 +17,8 @@ use crate::cluster::{Group, TrimError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Housekeeping {
     pub every: Duration,
+    /// How long after the start nothing ends for want of use: while the broker was away nobody could use anything.
+    pub grace: Duration,
     /// Clients looked at each time: bounds the reading, and a million clients are still looked at within hours.
     pub clients_per_scan: usize,
     /// Log bytes past which a replica purges. The rows are on disk in any case, so this is only about the log's own room and
@@ -26,7 +28,12 @@ pub struct Housekeeping {
 
 impl Default for Housekeeping {
     fn default() -> Self {
-        Self { every: Duration::from_secs(10), clients_per_scan: 1000, log_bytes_max: 16 << 20 }
+        Self {
+            every: Duration::from_secs(10),
+            grace: Duration::from_secs(600),
+            clients_per_scan: 1000,
+            log_bytes_max: 16 << 20,
+        }
     }
 }
 
@@ -51,6 +58,7 @@ pub(super) struct HousekeepingTask {
     shard: Shard,
     options: Housekeeping,
     scanned_to: Option<ClientId>,
+    expire_after: Instant,
 }
 
 impl HousekeepingTask {
@@ -61,7 +69,8 @@ impl HousekeepingTask {
         shard: Shard,
         options: Housekeeping,
     ) -> Self {
-        Self { group, reader, log_bytes, shard, options, scanned_to: None }
+        let expire_after = Instant::now() + options.grace;
+        Self { group, reader, log_bytes, shard, options, scanned_to: None, expire_after }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -82,7 +91,7 @@ impl HousekeepingTask {
     }
 
     async fn expire(&mut self) -> Result<(), HousekeepingError> {
-        if !self.group.leadership().is_leader() {
+        if Instant::now() < self.expire_after || !self.group.leadership().is_leader() {
             return Ok(());
         }
         let (reader, after, limit) = (self.reader.clone(), self.scanned_to, self.options.clients_per_scan);

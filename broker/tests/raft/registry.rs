@@ -60,8 +60,12 @@ async fn commands_of_many_clients_share_entries_and_survive_a_restart() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_nobody_uses_ends_and_it_is_announced() {
-    let housekeeping =
-        Housekeeping { every: Duration::from_millis(20), clients_per_scan: 2, ..Housekeeping::default() };
+    let housekeeping = Housekeeping {
+        every: Duration::from_millis(20),
+        grace: Duration::ZERO,
+        clients_per_scan: 2,
+        ..Housekeeping::default()
+    };
     let broker = TestGroups::start(GroupOptions { housekeeping, ..options() }).await;
     let mut expired = broker.groups.expired();
     for id in 0..5 {
