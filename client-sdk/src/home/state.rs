@@ -1,0 +1,234 @@
+//! Where a client has got to, as bytes: the state file, and the resume token of one subscription.
+//!
+//! ```text
+//!   state        = version u8 (1) | session epoch u64 | registry index seen u64 | count u16 | subscription *
+//!   token        = version u8 (1) | client id 16 B | subscription
+//!   subscription = name length u8 | name | filter length u16 | filter | incarnation u64 | partitions u16 | (log epoch u32 | offset u64) *
+//! ```
+//! Integers are little-endian. Losing the file loses no event: the epoch is asked for anew, and the registry has the cursors that
+//! were acked. So a file that cannot be read is reported and taken as absent.
+
+use std::collections::BTreeMap;
+
+use anyport_protocol::{ClientId, Cursor, Incarnation, LogEpoch, Offset, SessionEpoch, SubscriptionName};
+use bytes::Buf;
+
+use super::{Home, read, replace};
+use crate::Error;
+
+const VERSION: u8 = 1;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ResumeState {
+    /// The highest epoch that may have been used.
+    pub(crate) epoch: SessionEpoch,
+    pub(crate) registry_seen: u64,
+    pub(crate) subscriptions: BTreeMap<SubscriptionName, SavedSubscription>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SavedSubscription {
+    pub(crate) filter: String,
+    pub(crate) incarnation: Incarnation,
+    /// By partition: everything below is acked.
+    pub(crate) cursors: Vec<Cursor>,
+}
+
+/// One subscription's position, to be stored together with the effects of its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ResumeToken {
+    pub(crate) client: ClientId,
+    pub(crate) name: SubscriptionName,
+    pub(crate) subscription: SavedSubscription,
+}
+
+impl Home {
+    pub(crate) fn load_state(&self) -> Result<ResumeState, Error> {
+        let path = self.file("state");
+        let Some(bytes) = read(&path)? else { return Ok(ResumeState::default()) };
+        Ok(ResumeState::decode(&bytes).unwrap_or_else(|reason| {
+            tracing::warn!(path = %path.display(), reason, "the client's saved positions cannot be read; the broker's are used");
+            ResumeState::default()
+        }))
+    }
+
+    pub(crate) fn save_state(&self, state: &ResumeState) -> Result<(), Error> {
+        self.make_client_folder()?;
+        replace(&self.file("state"), &state.encode())
+    }
+}
+
+impl ResumeState {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.extend_from_slice(&self.epoch.0.to_le_bytes());
+        out.extend_from_slice(&self.registry_seen.to_le_bytes());
+        out.extend_from_slice(&(self.subscriptions.len() as u16).to_le_bytes());
+        for (name, subscription) in &self.subscriptions {
+            subscription.push(name, &mut out);
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        let mut reader = Reader::new(bytes)?;
+        let epoch = SessionEpoch(reader.take(8)?.get_u64_le());
+        let registry_seen = reader.take(8)?.get_u64_le();
+        let count = reader.take(2)?.get_u16_le();
+        let subscriptions = (0..count).map(|_| reader.subscription()).collect::<Result<_, _>>()?;
+        reader.finish(Self { epoch, registry_seen, subscriptions })
+    }
+}
+
+impl ResumeToken {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        out.extend_from_slice(self.client.as_bytes());
+        self.subscription.push(&self.name, &mut out);
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+        let mut reader = Reader::new(bytes)?;
+        let mut client = [0; 16];
+        reader.take(16)?.copy_to_slice(&mut client);
+        let (name, subscription) = reader.subscription()?;
+        reader.finish(Self { client: ClientId::from_bytes(client), name, subscription })
+    }
+}
+
+impl SavedSubscription {
+    fn push(&self, name: &SubscriptionName, out: &mut Vec<u8>) {
+        // Both are far below their length fields' ends: see the protocol's limits.
+        out.push(name.as_str().len() as u8);
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(&(self.filter.len() as u16).to_le_bytes());
+        out.extend_from_slice(self.filter.as_bytes());
+        out.extend_from_slice(&self.incarnation.0.to_le_bytes());
+        out.extend_from_slice(&(self.cursors.len() as u16).to_le_bytes());
+        for cursor in &self.cursors {
+            out.extend_from_slice(&cursor.epoch.0.to_le_bytes());
+            out.extend_from_slice(&cursor.offset.0.to_le_bytes());
+        }
+    }
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, &'static str> {
+        match bytes.split_first() {
+            Some((&VERSION, rest)) => Ok(Self { rest }),
+            Some(_) => Err("a version that is not known here"),
+            None => Err("it is empty"),
+        }
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], &'static str> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or("it ends early")?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn text(&mut self, length: usize) -> Result<String, &'static str> {
+        let text = std::str::from_utf8(self.take(length)?).map_err(|_| "a text in it is not UTF-8")?;
+        Ok(text.to_owned())
+    }
+
+    fn subscription(&mut self) -> Result<(SubscriptionName, SavedSubscription), &'static str> {
+        let length = self.take(1)?.get_u8();
+        let name = self.text(length.into())?.try_into().map_err(|_| "a name in it is none")?;
+        let length = self.take(2)?.get_u16_le();
+        let filter = self.text(length.into())?;
+        let incarnation = Incarnation(self.take(8)?.get_u64_le());
+        let partitions = self.take(2)?.get_u16_le();
+        let cursors = (0..partitions).map(|_| self.cursor()).collect::<Result<_, _>>()?;
+        Ok((name, SavedSubscription { filter, incarnation, cursors }))
+    }
+
+    fn cursor(&mut self) -> Result<Cursor, &'static str> {
+        let mut bytes = self.take(12)?;
+        Ok(Cursor { epoch: LogEpoch(bytes.get_u32_le()), offset: Offset(bytes.get_u64_le()) })
+    }
+
+    fn finish<T>(self, whole: T) -> Result<T, &'static str> {
+        if self.rest.is_empty() { Ok(whole) } else { Err("there are bytes after its end") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn saved(cursors: Vec<(u32, u64)>) -> SavedSubscription {
+        let cursor = |(epoch, offset)| Cursor { epoch: LogEpoch(epoch), offset: Offset(offset) };
+        SavedSubscription {
+            filter: "data.mag >= 4.5".into(),
+            incarnation: Incarnation(7),
+            cursors: cursors.into_iter().map(cursor).collect(),
+        }
+    }
+
+    fn state(cursors: Vec<(u32, u64)>) -> ResumeState {
+        let name = "quakes".parse().expect("a name");
+        ResumeState {
+            epoch: SessionEpoch(3),
+            registry_seen: 99,
+            subscriptions: BTreeMap::from([(name, saved(cursors))]),
+        }
+    }
+
+    fn token() -> ResumeToken {
+        let name = "quakes".parse().expect("a name");
+        ResumeToken { client: ClientId([0x11; 16]), name, subscription: saved(vec![(0, 5)]) }
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.chunks(32).map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n").collect()
+    }
+
+    #[test]
+    fn state_and_token_are_as_in_the_golden_files() {
+        assert_eq!(hex(&state(vec![(0, 17), (1, 1 << 40)]).encode()), include_str!("../../tests/golden/state.hex"));
+        assert_eq!(hex(&token().encode()), include_str!("../../tests/golden/token.hex"));
+        assert_eq!(ResumeToken::decode(&token().encode()), Ok(token()));
+    }
+
+    #[test]
+    fn a_state_cut_short_or_too_long_is_an_error_and_no_panic() {
+        let mut whole = state(vec![(1, 2)]).encode();
+        for length in 0..whole.len() {
+            assert!(ResumeState::decode(&whole[..length]).is_err(), "{length}");
+        }
+        whole.push(0);
+        assert!(ResumeState::decode(&whole).is_err());
+    }
+
+    #[test]
+    fn a_damaged_file_is_taken_as_absent() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let home = Home::new(root.path().into(), "phone").expect("a good name");
+        home.save_state(&state(vec![(0, 1)])).expect("save");
+        assert_eq!(home.load_state().expect("load"), state(vec![(0, 1)]));
+        std::fs::write(home.file("state"), b"\x01garbage").expect("write");
+        assert_eq!(home.load_state().expect("load"), ResumeState::default());
+    }
+
+    proptest! {
+        #[test]
+        fn a_state_survives_its_file(cursors: Vec<(u32, u64)>) {
+            let state = state(cursors);
+            prop_assert_eq!(ResumeState::decode(&state.encode()), Ok(state));
+        }
+
+        #[test]
+        fn any_bytes_decode_or_err(bytes: Vec<u8>) {
+            let _ = ResumeState::decode(&bytes);
+            let _ = ResumeToken::decode(&bytes);
+        }
+    }
+}
