@@ -1,0 +1,394 @@
+//! One subscription between the broker and the application: frames come in, deliveries go out, acks come back, cursors result.
+//!
+//! Behind one lock, held for lines. Inputs from the connection: `handle_session`, `handle_frame`, `handle_acked`, `handle_notice`,
+//! `handle_over`. Inputs from the application: `pop`, `ack`. Outputs for the driver: `poll_credit`, `poll_reopens`, `poll_cursors`.
+//! What is queued is bounded by the credit given to the broker. Whoever waits for a change leaves a waker.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use anyport_protocol::limits::FRAME_BYTES_MAX;
+use anyport_protocol::message::SubscriptionState;
+use anyport_protocol::message::feed::{FeedContent, FeedFrame};
+use anyport_protocol::{Cursor, Incarnation, Offset, PartitionId, SubscriptionName};
+use bytes::Bytes;
+
+use super::chain::Link;
+use super::feed::Feed;
+use super::{Batch, Delivery, Notice};
+use crate::Error;
+
+/// Bytes of events that may be here and not yet taken by the application.
+const WINDOW_BYTES: u64 = 4 << 20;
+
+/// What a broker may send beyond its credit: the frames it was composing when the credit ended, live and replayed.
+const OVERDRAFT_BYTES: u64 = 4 * FRAME_BYTES_MAX as u64;
+
+/// What framing adds to each event of a delivery frame; it counts as credit.
+const EVENT_HEADER_BYTES: u64 = 8;
+
+/// Cursors that moved only because nothing matched are worth a commit of their own after so long.
+const PROGRESS_AFTER: Duration = Duration::from_secs(180);
+
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    name: SubscriptionName,
+    filter: String,
+    incarnation: Incarnation,
+    feeds: Vec<Feed>,
+    queue: VecDeque<Item>,
+    queued_bytes: u64,
+    /// Since this session began: counted as the broker counts.
+    received_bytes: u64,
+    granted_bytes: u64,
+    /// Acks wait to be sent.
+    acks_due: bool,
+    cursors_sent_at: Instant,
+    inactive_expiry: Duration,
+    /// Nobody takes deliveries any more; cursors are still sent.
+    abandoned: bool,
+    over: Option<Error>,
+    wakers: Vec<Waker>,
+}
+
+#[derive(Debug)]
+enum Item {
+    Event(Delivery),
+    /// The place that the application passes with it, if it has one in a feed.
+    Notice(Notice, Option<(PartitionId, Offset)>),
+}
+
+impl Inbox {
+    /// `own` is where the client itself has got to, by partition, if it knows.
+    pub(crate) fn new(state: &SubscriptionState, own: &[Cursor], now: Instant) -> Self {
+        let own = |partition: PartitionId| own.get(usize::from(partition.0)).copied().unwrap_or_default();
+        let mut inbox = Self {
+            name: state.name.clone(),
+            filter: state.filter.clone(),
+            incarnation: state.incarnation,
+            feeds: state.feeds.iter().map(|feed| Feed::new(feed, own(feed.partition))).collect(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            received_bytes: 0,
+            granted_bytes: 0,
+            acks_due: false,
+            cursors_sent_at: now,
+            inactive_expiry: Duration::from_secs(state.inactive_expiry_secs),
+            abandoned: false,
+            over: None,
+            wakers: Vec::new(),
+        };
+        inbox.notice(Notice::Resumed { waiting_max: state.waiting_max() });
+        inbox
+    }
+
+    pub(crate) fn name(&self) -> &SubscriptionName {
+        &self.name
+    }
+
+    pub(crate) fn filter(&self) -> &str {
+        &self.filter
+    }
+
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    pub(crate) fn over(&self) -> Option<&Error> {
+        self.over.as_ref()
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned
+    }
+
+    /// A new session is open: frames come from the positions of `state` on. Some may have come before this was heard.
+    pub(crate) fn handle_session(&mut self, state: &SubscriptionState) {
+        for state in &state.feeds {
+            if let Some(feed) = self.feed(state.partition) {
+                feed.handle_session(state);
+            }
+        }
+        let queue = &self.queue;
+        for feed in &mut self.feeds {
+            let below_tail = queue.iter().filter(|item| match item {
+                Item::Event(event) => event.partition == feed.partition && event.offset < feed.tail,
+                Item::Notice(..) => false,
+            });
+            feed.queued_below_tail = below_tail.count();
+        }
+        self.notice(Notice::Resumed { waiting_max: state.waiting_max() });
+    }
+
+    /// The connection is gone, and nothing more comes from it. In the next session credit counts from zero.
+    pub(crate) fn handle_disconnected(&mut self, reason: &str) {
+        self.handle_credit_lost();
+        self.acks_due |= self.feeds.iter().any(Feed::is_unconfirmed);
+        self.notice(Notice::Reconnecting { reason: reason.to_owned() });
+    }
+
+    /// Credit that was given has reached nobody.
+    pub(crate) fn handle_credit_lost(&mut self) {
+        self.received_bytes = 0;
+        self.granted_bytes = 0;
+    }
+
+    /// False if the broker sends more than it was allowed to.
+    #[must_use]
+    pub(crate) fn handle_frame(&mut self, frame: FeedFrame, replayed: bool, now: Instant) -> bool {
+        self.received_bytes += credit_bytes(&frame.content);
+        if self.received_bytes > self.granted_bytes + OVERDRAFT_BYTES {
+            return false;
+        }
+        if self.abandoned || self.over.is_some() {
+            return true;
+        }
+        let link = Link { covers: frame.covers, content: frame.content, replayed };
+        let Some(feed) = self.feed(frame.feed.partition) else { return true };
+        let links = feed.chain.handle_frame(link, now);
+        for link in links {
+            self.take(frame.feed.partition, link);
+        }
+        self.wake();
+        true
+    }
+
+    fn take(&mut self, partition: PartitionId, link: Link) {
+        let (incarnation, covers) = (self.incarnation, link.covers);
+        let Some(feed) = self.feeds.iter_mut().find(|feed| feed.partition == partition) else { return };
+        match link.content {
+            FeedContent::Events(events) => {
+                for (offset, event) in events {
+                    feed.handle_queued(offset);
+                    self.queued_bytes += event_bytes(&event);
+                    let replayed = link.replayed;
+                    self.queue.push_back(Item::Event(Delivery { partition, offset, event, replayed, incarnation }));
+                }
+            }
+            // Passed only when the application has been told.
+            FeedContent::Gap => {
+                feed.cover.handle_expected(covers.start);
+                let notice = Notice::Gap { partition, range: covers };
+                self.queue.push_back(Item::Notice(notice, Some((partition, covers.start))));
+            }
+            FeedContent::Omitted { count } => {
+                feed.cover.handle_expected(covers.start);
+                let notice = Notice::Omitted { partition, range: covers, count };
+                self.queue.push_back(Item::Notice(notice, Some((partition, covers.start))));
+            }
+        }
+        feed.cover.handle_covered(covers.end);
+    }
+
+    /// Deliveries and notices in order, at most `max` deliveries. None if there is nothing, by now.
+    pub(crate) fn pop(&mut self, max: usize) -> Option<Batch> {
+        let mut batch = Batch::default();
+        while let Some(item) = self.queue.front() {
+            if matches!(item, Item::Event(_)) && batch.deliveries.len() >= max {
+                break;
+            }
+            match self.queue.pop_front().expect("there is a front") {
+                Item::Event(event) => {
+                    self.queued_bytes -= event_bytes(&event.event);
+                    if let Some(feed) = self.feed(event.partition) {
+                        feed.handle_taken(event.offset);
+                    }
+                    batch.deliveries.push(event);
+                }
+                Item::Notice(notice, place) => {
+                    if let Some((partition, offset)) = place {
+                        self.acks_due |= self.feed(partition).is_some_and(|feed| feed.cover.handle_ack(offset));
+                    }
+                    batch.notices.push(notice);
+                }
+            }
+        }
+        if self.is_caught_up() {
+            self.wake();
+        }
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// Returns whether a cursor has moved.
+    pub(crate) fn ack(&mut self, delivery: &Delivery) -> bool {
+        // An ack of another life of the subscription, before a seek or a change of its filter, means other events.
+        if delivery.incarnation != self.incarnation {
+            return false;
+        }
+        let moved = self.feed(delivery.partition).is_some_and(|feed| feed.cover.handle_ack(delivery.offset));
+        self.acks_due |= moved;
+        moved
+    }
+
+    /// Sends what is known of cursors, even if only by progress.
+    pub(crate) fn ask_for_cursors(&mut self) {
+        self.acks_due |= self.feeds.iter().any(Feed::is_unconfirmed);
+    }
+
+    pub(crate) fn cursors(&self) -> Vec<Cursor> {
+        self.feeds.iter().map(Feed::cursor).collect()
+    }
+
+    /// What the cursors would be if these were acked too.
+    pub(crate) fn cursors_after(&self, deliveries: &[Delivery]) -> Vec<Cursor> {
+        let cursor = |feed: &Feed| {
+            let mut cover = feed.cover.clone();
+            let own = deliveries.iter().filter(|delivery| delivery.partition == feed.partition);
+            own.filter(|delivery| delivery.incarnation == self.incarnation).for_each(|delivery| {
+                cover.handle_ack(delivery.offset);
+            });
+            Cursor { offset: cover.cursor(), ..feed.cursor() }
+        };
+        self.feeds.iter().map(cursor).collect()
+    }
+
+    /// Up to where frames have come: from here the next session goes on.
+    pub(crate) fn positions(&self) -> Vec<Cursor> {
+        self.feeds.iter().map(|feed| feed.chain.position()).collect()
+    }
+
+    /// From where delivery is guaranteed.
+    pub(crate) fn starts(&self) -> Vec<(PartitionId, Cursor)> {
+        self.feeds.iter().map(|feed| (feed.partition, feed.start)).collect()
+    }
+
+    pub(crate) fn is_confirmed(&self, cursors: &[Cursor]) -> bool {
+        self.feeds.iter().zip(cursors).all(|(feed, cursor)| feed.confirmed >= *cursor)
+    }
+
+    pub(crate) fn has_acks_due(&self) -> bool {
+        self.acks_due
+    }
+
+    /// When to ask `poll_cursors` although nothing is acked: for progress after some minutes, and in any case often enough that
+    /// the subscription does not count as unused.
+    pub(crate) fn cursors_due_at(&self) -> Instant {
+        let unused = self.inactive_expiry / 3;
+        let moved = self.feeds.iter().any(Feed::is_unconfirmed);
+        self.cursors_sent_at + if moved { unused.min(PROGRESS_AFTER) } else { unused }
+    }
+
+    /// Every cursor that moved, if it is time to send them.
+    pub(crate) fn poll_cursors(&mut self, now: Instant) -> Option<Vec<(PartitionId, Cursor)>> {
+        if !self.acks_due && now < self.cursors_due_at() {
+            return None;
+        }
+        self.acks_due = false;
+        self.cursors_sent_at = now;
+        Some(self.moved_cursors())
+    }
+
+    pub(crate) fn moved_cursors(&self) -> Vec<(PartitionId, Cursor)> {
+        let moved = self.feeds.iter().filter(|feed| feed.is_unconfirmed());
+        moved.map(|feed| (feed.partition, feed.cursor())).collect()
+    }
+
+    /// These cursors are durable.
+    pub(crate) fn handle_acked(&mut self, cursors: &[(PartitionId, Cursor)]) {
+        for (partition, cursor) in cursors {
+            if let Some(feed) = self.feed(*partition) {
+                feed.confirmed = feed.confirmed.max(*cursor);
+            }
+        }
+        self.wake();
+    }
+
+    /// How many bytes the broker may have sent since the session began, if that is enough more than before to be said.
+    pub(crate) fn poll_credit(&mut self) -> Option<u64> {
+        let parked: usize = self.feeds.iter().map(|feed| feed.chain.parked_bytes()).sum();
+        let held = self.queued_bytes + parked as u64;
+        let total = self.received_bytes + WINDOW_BYTES.saturating_sub(held);
+        let is_wanted = !self.abandoned && self.over.is_none();
+        if !is_wanted || total < self.granted_bytes + WINDOW_BYTES / 2 {
+            return None;
+        }
+        self.granted_bytes = total;
+        Some(total)
+    }
+
+    /// Whether `poll_credit` would say something.
+    pub(crate) fn is_credit_due(&self) -> bool {
+        self.received_bytes + WINDOW_BYTES.saturating_sub(self.queued_bytes) >= self.granted_bytes + WINDOW_BYTES / 2
+    }
+
+    pub(crate) fn poll_reopens(&mut self, now: Instant) -> Vec<(PartitionId, Cursor)> {
+        let reopen = |feed: &mut Feed| feed.chain.poll_reopen(now).map(|position| (feed.partition, position));
+        self.feeds.iter_mut().filter_map(reopen).collect()
+    }
+
+    pub(crate) fn patience_ends(&self) -> Option<Instant> {
+        self.feeds.iter().filter_map(|feed| feed.chain.patience_ends()).min()
+    }
+
+    /// The application has taken everything up to the tails as they were when the session began.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.feeds.iter().all(Feed::is_caught_up)
+    }
+
+    pub(crate) fn abandon(&mut self) {
+        self.abandoned = true;
+        self.queue.clear();
+        self.queued_bytes = 0;
+    }
+
+    /// What a new owner of the subscription starts from: the same session, unacked events again.
+    pub(crate) fn begin_again(&self, state: &SubscriptionState, now: Instant) -> Self {
+        let mut next = Self::new(state, &self.cursors(), now);
+        next.received_bytes = self.received_bytes;
+        next.granted_bytes = self.granted_bytes;
+        next
+    }
+
+    /// The subscription has ended, with a last notice.
+    pub(crate) fn handle_over(&mut self, cause: Error, notice: Option<Notice>) {
+        if self.over.is_none() {
+            self.over = Some(cause);
+            // Whoever goes on with the subscription will deliver these.
+            self.abandon();
+            notice.into_iter().for_each(|notice| self.notice(notice));
+            self.wake();
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let is_of_connection =
+            |item: &Item| matches!(item, Item::Notice(Notice::Reconnecting { .. } | Notice::Resumed { .. }, _));
+        // A connection that comes and goes while nobody looks leaves its latest news only.
+        while matches!(notice, Notice::Reconnecting { .. }) && self.queue.back().is_some_and(is_of_connection) {
+            self.queue.pop_back();
+        }
+        self.queue.push_back(Item::Notice(notice, None));
+        self.wake();
+    }
+
+    pub(crate) fn wait(&mut self, waker: &Waker) {
+        if !self.wakers.iter().any(|known| known.will_wake(waker)) {
+            self.wakers.push(waker.clone());
+        }
+    }
+
+    fn wake(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+    }
+
+    fn feed(&mut self, partition: PartitionId) -> Option<&mut Feed> {
+        // Feeds stand in order of partition; only a broker that breaks the protocol leaves some out.
+        self.feeds.get_mut(usize::from(partition.0)).filter(|feed| feed.partition == partition)
+    }
+}
+
+fn event_bytes(event: &Bytes) -> u64 {
+    event.len() as u64 + EVENT_HEADER_BYTES
+}
+
+fn credit_bytes(content: &FeedContent) -> u64 {
+    match content {
+        FeedContent::Events(events) => events.iter().map(|(_, event)| event_bytes(event)).sum(),
+        FeedContent::Gap | FeedContent::Omitted { .. } => 0,
+    }
+}
+
+#[cfg(test)]
+#[path = "inbox_stories.rs"]
+mod stories;

@@ -1,0 +1,171 @@
+use anyport_protocol::message::FeedState;
+use anyport_protocol::message::feed::FeedId;
+use anyport_protocol::{LogEpoch, OffsetRange};
+
+use super::*;
+
+const INCARNATION: Incarnation = Incarnation(7);
+const PARTITION: PartitionId = PartitionId(0);
+
+fn at(offset: u64) -> Cursor {
+    Cursor { epoch: LogEpoch(0), offset: Offset(offset) }
+}
+
+fn state(position: u64, tail: u64) -> SubscriptionState {
+    SubscriptionState {
+        name: "quakes".parse().expect("a name"),
+        incarnation: INCARNATION,
+        filter: String::new(),
+        inactive_expiry_secs: 600,
+        feeds: vec![FeedState { partition: PARTITION, start: at(0), position: at(position), tail: Offset(tail) }],
+    }
+}
+
+/// An inbox that has said `Resumed` already.
+fn inbox(position: u64, tail: u64) -> Inbox {
+    let mut inbox = Inbox::new(&state(position, tail), &[], Instant::now());
+    inbox.pop(1);
+    inbox.poll_credit();
+    inbox
+}
+
+fn frame(start: u64, end: u64, content: FeedContent) -> FeedFrame {
+    let feed = FeedId { incarnation: INCARNATION, partition: PARTITION };
+    FeedFrame { feed, covers: OffsetRange::new(Offset(start), Offset(end)), content }
+}
+
+fn events(offsets: &[u64]) -> FeedContent {
+    FeedContent::Events(offsets.iter().map(|offset| (Offset(*offset), Bytes::from(offset.to_string()))).collect())
+}
+
+fn receive(inbox: &mut Inbox, start: u64, end: u64, content: FeedContent) {
+    assert!(inbox.handle_frame(frame(start, end, content), true, Instant::now()));
+}
+
+fn taken(inbox: &mut Inbox) -> Vec<Delivery> {
+    inbox.pop(usize::MAX).map(|batch| batch.deliveries).unwrap_or_default()
+}
+
+fn offsets(deliveries: &[Delivery]) -> Vec<u64> {
+    deliveries.iter().map(|delivery| delivery.offset.0).collect()
+}
+
+#[test]
+fn deliveries_are_acked_and_the_cursor_follows() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 10, events(&[2, 5]));
+    let deliveries = taken(&mut inbox);
+    assert_eq!(offsets(&deliveries), [2, 5]);
+    assert_eq!(inbox.cursors(), [at(2)]);
+    assert!(!inbox.ack(&deliveries[1]));
+    assert!(inbox.ack(&deliveries[0]));
+    assert_eq!(inbox.poll_cursors(Instant::now()), Some(vec![(PARTITION, at(10))]));
+    assert_eq!(inbox.poll_cursors(Instant::now()), None);
+    assert!(!inbox.is_confirmed(&[at(10)]));
+    inbox.handle_acked(&[(PARTITION, at(10))]);
+    assert!(inbox.is_confirmed(&[at(10)]));
+}
+
+#[test]
+fn a_new_session_hands_nothing_out_again() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 6, events(&[2, 5]));
+    let before = taken(&mut inbox);
+    inbox.handle_disconnected("lost");
+    inbox.handle_session(&state(0, 12));
+    receive(&mut inbox, 0, 12, events(&[2, 5, 8]));
+    assert_eq!(offsets(&taken(&mut inbox)), [8]);
+    assert!(!inbox.ack(&before[1]), "acks of before the cut still count");
+    assert!(inbox.ack(&before[0]));
+    assert_eq!(inbox.cursors(), [at(8)]);
+}
+
+#[test]
+fn acks_that_were_on_their_way_are_sent_again() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 3, events(&[2]));
+    let deliveries = taken(&mut inbox);
+    inbox.ack(&deliveries[0]);
+    assert!(inbox.poll_cursors(Instant::now()).is_some());
+    inbox.handle_disconnected("lost");
+    assert_eq!(inbox.poll_cursors(Instant::now()), Some(vec![(PARTITION, at(3))]));
+}
+
+#[test]
+fn a_gap_is_passed_only_when_it_has_been_told() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 8, FeedContent::Gap);
+    assert_eq!(inbox.cursors(), [at(0)]);
+    let batch = inbox.pop(1).expect("a notice");
+    assert_eq!(batch.notices, [Notice::Gap { partition: PARTITION, range: OffsetRange::new(Offset(0), Offset(8)) }]);
+    assert_eq!(inbox.cursors(), [at(8)]);
+    assert!(inbox.has_acks_due());
+}
+
+#[test]
+fn progress_alone_waits_some_minutes() {
+    let now = Instant::now();
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 9, events(&[]));
+    assert_eq!(inbox.poll_cursors(now), None);
+    assert_eq!(inbox.poll_cursors(inbox.cursors_due_at()), Some(vec![(PARTITION, at(9))]));
+}
+
+#[test]
+fn caught_up_means_taken_by_the_application() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 9, events(&[2]));
+    assert!(!inbox.is_caught_up());
+    receive(&mut inbox, 9, 12, events(&[11]));
+    assert!(!inbox.is_caught_up(), "2 is still queued");
+    inbox.pop(1);
+    assert!(inbox.is_caught_up(), "11 lies past the tail of then");
+}
+
+#[test]
+fn credit_is_given_as_the_application_takes() {
+    let mut inbox = Inbox::new(&state(0, 10), &[], Instant::now());
+    assert_eq!(inbox.poll_credit(), Some(WINDOW_BYTES));
+    assert_eq!(inbox.poll_credit(), None);
+    let large = Bytes::from(vec![0; WINDOW_BYTES as usize - EVENT_HEADER_BYTES as usize]);
+    receive(&mut inbox, 0, 1, FeedContent::Events(vec![(Offset(0), large)]));
+    assert_eq!(inbox.poll_credit(), None, "what is queued takes the window");
+    inbox.pop(10);
+    assert!(inbox.is_credit_due());
+    assert_eq!(inbox.poll_credit(), Some(2 * WINDOW_BYTES));
+}
+
+#[test]
+fn a_broker_that_sends_without_credit_is_noticed() {
+    let mut inbox = Inbox::new(&state(0, 10), &[], Instant::now());
+    let large = FeedContent::Events(vec![(Offset(0), Bytes::from(vec![0; OVERDRAFT_BYTES as usize]))]);
+    assert!(!inbox.handle_frame(frame(0, 1, large), true, Instant::now()));
+}
+
+#[test]
+fn after_a_takeover_there_is_only_the_notice() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 3, events(&[2]));
+    inbox.handle_over(Error::TakenOver, Some(Notice::TakenOver));
+    let batch = inbox.pop(10).expect("a notice");
+    assert_eq!((batch.deliveries.len(), batch.notices), (0, vec![Notice::TakenOver]));
+    assert!(inbox.pop(10).is_none());
+}
+
+#[test]
+fn a_token_names_the_cursor_as_if_its_events_were_acked() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 6, events(&[2, 5]));
+    let deliveries = taken(&mut inbox);
+    assert_eq!(inbox.cursors_after(&deliveries[..1]), [at(5)]);
+    assert_eq!(inbox.cursors(), [at(2)]);
+}
+
+#[test]
+fn acks_of_an_earlier_incarnation_change_nothing() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 6, events(&[2]));
+    let mut delivery = taken(&mut inbox).remove(0);
+    delivery.incarnation = Incarnation(6);
+    assert!(!inbox.ack(&delivery));
+}
