@@ -1,1 +1,38 @@
+//! The client side of Anyport: publish events, subscribe by content, leave, and come back to exactly what was missed.
+//!
+//! ```no_run
+//! # async fn story() -> Result<(), Box<dyn std::error::Error>> {
+//! use anyport_client::{Client, ClientOptions, SubscribeOptions};
+//!
+//! let client = Client::connect(ClientOptions::default()).await?;
+//! let quakes = client.subscribe(SubscribeOptions::new("strong", "data.mag >= 4.5")).await?;
+//! while let Some(batch) = quakes.next_batch(100, std::time::Duration::from_secs(60)).await {
+//!     // ... do something with batch.deliveries ...
+//!     quakes.ack_batch(&batch.deliveries);
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Read [`Client`] first, then [`Publisher`] and [`Subscription`]. What decides is in plain state machines (`numbering`, `chain`,
+//! `cover`, `inbox`, `session`, `director`), what awaits is in thin tasks around them. This crate stores no events and knows no broker
+//! from the inside. Its types own what they hold, so that bindings for other languages can wrap them.
 
+mod backoff;
+
+mod client;
+mod director;
+mod driver;
+mod error;
+mod home;
+mod net;
+mod publisher;
+mod subscription;
+
+pub use anyport_protocol as protocol;
+pub use anyport_protocol::message::Start;
+pub use client::{Client, ClientOptions, StatusWatch};
+pub use driver::Status;
+pub use error::{Error, PublishError};
+pub use publisher::{Acked, PublishCounts, Publisher, PublisherOptions, Receipt};
+pub use subscription::{Batch, Delivery, DeliveryStream, Notice, SubscribeOptions, Subscription};

@@ -1,0 +1,197 @@
+//! The client: an identity, connected.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyport_protocol::ClientId;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::Error;
+use crate::director::Director;
+use crate::driver::{Command, Driver, Link, Status, Told};
+use crate::home::Home;
+use crate::net::{Dialer, check_server};
+use crate::publisher::{Publisher, PublisherOptions};
+use crate::subscription::{SubscribeOptions, Subscription};
+
+/// Commands waiting for the driver; more wait with their callers.
+const INBOX: usize = 64;
+
+/// Who connects where.
+#[derive(Clone, Debug)]
+pub struct ClientOptions {
+    /// Addresses (`host:port`) of brokers; every one serves every client.
+    pub servers: Vec<String>,
+    /// Holds trusted authorities, identities and positions.
+    pub home: PathBuf,
+    /// Which identity of the home folder; registered at first use.
+    pub name: String,
+    /// How long the first connection may take. Later ones are sought for ever.
+    pub connect_timeout: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            servers: vec!["127.0.0.1:7400".to_owned()],
+            home: std::env::home_dir().unwrap_or_default().join(".anyport"),
+            name: "default".to_owned(),
+            connect_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A connected client. All its work is done by a background task that reconnects by itself, so futures of this type may be
+/// dropped at any time. Dropping the client ends it without waiting; [`Client::close`] ends it in good order.
+#[derive(Debug)]
+pub struct Client {
+    id: ClientId,
+    partitions: u16,
+    told: Arc<Told>,
+    commands: mpsc::Sender<Command>,
+    dialer: Dialer,
+    driver: JoinHandle<()>,
+}
+
+impl Client {
+    /// Connects, registering the identity if it is new. A client that only publishes opens no session and may run beside others of
+    /// the same identity; the first subscription opens the session, which one process at a time can have.
+    pub async fn connect(options: ClientOptions) -> Result<Self, Error> {
+        options.servers.iter().try_for_each(|server| check_server(server))?;
+        let director = Director::new(&options.servers).ok_or(Error::NoServer)?;
+        let home = Home::new(options.home, &options.name)?;
+        let (dialer, told) = (Dialer::default(), Arc::new(Told::new()));
+        let (commands, inbox) = mpsc::channel(INBOX);
+        let driver = tokio::spawn(Driver::new(home, dialer.clone(), director, Arc::clone(&told), inbox).run());
+        let driver = AbortOnDrop(Some(driver));
+
+        let mut link = told.link.subscribe();
+        let first = timeout(options.connect_timeout, link.wait_for(|link| !matches!(link, Link::Waiting))).await;
+        match first.map(|link| link.map(|link| link.clone())) {
+            Ok(Ok(Link::Up(_))) => {}
+            Ok(Ok(Link::Over(error))) => return Err(error),
+            Ok(Ok(Link::Waiting) | Err(_)) => return Err(Error::Closed),
+            Err(_) => return Err(unreachable(&options.servers, options.connect_timeout, &told)),
+        }
+        let id = *told.client.get().expect("told before the link is up");
+        let partitions = *told.partitions.get().expect("told before the link is up");
+        Ok(Self { id, partitions, told, commands, dialer, driver: driver.defuse() })
+    }
+
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// How many partitions the cluster has, for as long as it lives.
+    pub fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
+    /// Whether the broker acks before it has synced: a crash of its machine may lose what it acked.
+    pub fn is_relaxed(&self) -> bool {
+        self.told.relaxed.get().copied().unwrap_or_default()
+    }
+
+    pub fn status(&self) -> Status {
+        self.told.status.borrow().clone()
+    }
+
+    /// Follows the status from now on.
+    pub fn watch_status(&self) -> StatusWatch {
+        StatusWatch(self.told.status.subscribe())
+    }
+
+    pub fn publisher(&self, options: PublisherOptions) -> Publisher {
+        Publisher::start(self.partitions, options, self.told.link.subscribe())
+    }
+
+    /// Opens a subscription: a new one, or the one of that name where it was left. Waits for as long as there is no connection.
+    pub async fn subscribe(&self, options: SubscribeOptions) -> Result<Subscription, Error> {
+        let options = Box::new(options);
+        self.ask(|reply| Command::Subscribe { options, reply }).await?
+    }
+
+    /// Ends a subscription and forgets its position.
+    pub async fn unsubscribe(&self, name: impl Into<String>) -> Result<(), Error> {
+        let name = name.into();
+        self.ask(|reply| Command::Unsubscribe { name, reply }).await?
+    }
+
+    /// Leaves for a while: acks are made durable, the connection is closed. Costs nobody anything until [`Client::resume`].
+    pub async fn suspend(&self) -> Result<(), Error> {
+        self.ask(|reply| Command::Suspend { reply }).await
+    }
+
+    /// Comes back after [`Client::suspend`]: one flight resumes every subscription.
+    pub async fn resume(&self) -> Result<(), Error> {
+        self.ask(|reply| Command::Resume { reply }).await
+    }
+
+    /// The network has changed: goes on from a new socket, without a new connection.
+    pub fn rebind(&self) -> std::io::Result<()> {
+        self.dialer.rebind()
+    }
+
+    /// Ends in good order: acks are made durable, the session is closed. Publishers must be flushed before.
+    pub async fn close(self) -> Result<(), Error> {
+        self.ask(|reply| Command::Close { reply }).await
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| self.ended())?;
+        answer.await.map_err(|_| self.ended())
+    }
+
+    fn ended(&self) -> Error {
+        match self.status() {
+            Status::Over(error) => error,
+            _ => Error::Closed,
+        }
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Changes of a client's status.
+#[derive(Debug)]
+pub struct StatusWatch(watch::Receiver<Status>);
+
+impl StatusWatch {
+    /// The next status; None once the client is gone.
+    pub async fn next(&mut self) -> Option<Status> {
+        self.0.changed().await.ok()?;
+        Some(self.0.borrow_and_update().clone())
+    }
+}
+
+fn unreachable(servers: &[String], waited: Duration, told: &Told) -> Error {
+    let last = match &*told.status.borrow() {
+        Status::Connecting { trouble: Some(trouble) } => trouble.clone(),
+        _ => "no answer".to_owned(),
+    };
+    Error::Unreachable { servers: servers.join(", "), waited_secs: waited.as_secs(), last }
+}
+
+struct AbortOnDrop(Option<JoinHandle<()>>);
+
+impl AbortOnDrop {
+    fn defuse(mut self) -> JoinHandle<()> {
+        self.0.take().expect("taken once, here")
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}

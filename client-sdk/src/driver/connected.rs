@@ -1,0 +1,240 @@
+//! The driver while it is connected: answers, commands, feeds, and what is due.
+
+use std::time::{Duration, Instant};
+
+use anyport_protocol::message::{FrameHeader, ToClient};
+use anyport_protocol::{Code, Fault};
+use tokio::task::JoinSet;
+
+use super::session::Next;
+use super::{Asked, Driver, Link, Status};
+use crate::Error;
+use crate::net::{Connection, FrameReader, FrameWriter, StreamError};
+
+/// Acks are saved locally at most so often; the broker has them long before, unless it cannot be reached.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the broker may take to close a session in good order.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a connection has ended, or was not there.
+#[derive(Debug)]
+pub(super) enum Ended {
+    Lost { reason: String, wait: Option<Duration> },
+    Suspended,
+    Closed,
+    Over(Error),
+}
+
+impl Ended {
+    fn lost(reason: impl Into<String>) -> Self {
+        Self::Lost { reason: reason.into(), wait: None }
+    }
+}
+
+/// Of one connection.
+struct Serving {
+    writer: FrameWriter,
+    out: Vec<u8>,
+    feeds: JoinSet<Result<(), StreamError>>,
+    /// The application wants to leave, as soon as the broker has heard of it.
+    leaving: Option<Leave>,
+    /// When the broker asked to come back.
+    back_after: Option<Duration>,
+}
+
+struct Leave {
+    ended: Ended,
+    deadline: Instant,
+}
+
+impl Driver {
+    /// Serves until the connection ends.
+    pub(super) async fn serve(&mut self, connection: &Connection, writer: FrameWriter, reader: FrameReader) -> Ended {
+        let mut serving = Serving { writer, out: Vec::new(), feeds: JoinSet::new(), leaving: None, back_after: None };
+        let mut ended = self.serve_until_ended(&mut serving, connection, reader).await;
+        // No frame of this connection may be counted towards the next.
+        serving.feeds.shutdown().await;
+        self.told.link.send_replace(Link::Waiting);
+        if let (Ended::Lost { wait, .. }, Some(back_after)) = (&mut ended, serving.back_after) {
+            *wait = Some(wait.unwrap_or_default().max(back_after));
+            self.director.handle_failure();
+        }
+        let reason = match &ended {
+            Ended::Lost { reason, .. } => reason.clone(),
+            Ended::Suspended => "suspended".to_owned(),
+            Ended::Closed | Ended::Over(_) => String::new(),
+        };
+        connection.close(0, "the client leaves");
+        self.session.handle_disconnected(&reason);
+        self.routes.replace(&self.session.active);
+        ended
+    }
+
+    async fn serve_until_ended(
+        &mut self,
+        serving: &mut Serving,
+        connection: &Connection,
+        mut reader: FrameReader,
+    ) -> Ended {
+        loop {
+            if let Err(ended) = self.write_due(serving).await {
+                return ended;
+            }
+            let wake = self.next_wake(serving);
+            let done = tokio::select! {
+                biased;
+                frame = reader.next() => self.on_frame(serving, connection, frame).await,
+                command = self.commands.recv(), if serving.leaving.is_none() => self.on_command_online(serving, command).await,
+                stream = connection.accept_feed() => match stream {
+                    Ok(stream) => drop_result(serving.feeds.spawn(self.routes.clone().read(stream))),
+                    Err(error) => Err(Ended::lost(error.to_string())),
+                },
+                Some(ended) = serving.feeds.join_next() => on_feed_ended(connection, ended),
+                () = self.due.notified() => Ok(()),
+                () = sleep_until(wake), if wake.is_some() => self.on_wake(serving).await,
+            };
+            if let Err(ended) = done {
+                return ended;
+            }
+        }
+    }
+
+    /// Writes what is due, with the session opened if there must be one.
+    async fn write_due(&mut self, serving: &mut Serving) -> Result<(), Ended> {
+        let now = Instant::now();
+        if serving.leaving.is_none() {
+            if self.session.must_open() && self.identity.is_some() {
+                self.save_epoch().await.map_err(Ended::Over)?;
+                self.session.push_open(now, &mut serving.out);
+            }
+            self.session.pump(now, &mut serving.out);
+        }
+        if std::mem::take(&mut self.session.are_routes_stale) {
+            self.routes.replace(&self.session.active);
+        }
+        if !serving.out.is_empty() {
+            serving.writer.write(&serving.out).await.map_err(|error| Ended::lost(error.to_string()))?;
+            serving.out.clear();
+        }
+        Ok(())
+    }
+
+    fn next_wake(&self, serving: &Serving) -> Option<Instant> {
+        if let Some(leave) = &serving.leaving {
+            return Some(leave.deadline);
+        }
+        let save = self.session.is_dirty.then(|| self.saved_at + SAVE_EVERY);
+        self.session.next_wake().into_iter().chain(save).min()
+    }
+
+    async fn on_wake(&mut self, serving: &mut Serving) -> Result<(), Ended> {
+        let now = Instant::now();
+        if let Some(leave) = serving.leaving.take_if(|leave| now >= leave.deadline) {
+            return Err(leave.ended);
+        }
+        if self.session.is_unanswered(now) {
+            return Err(Ended::lost("the broker answers nothing"));
+        }
+        if self.session.is_dirty && now >= self.saved_at + SAVE_EVERY {
+            // Not vital: the broker has what was acked.
+            if let Err(error) = self.save_state().await {
+                tracing::warn!(%error, "save the client's state");
+            }
+        }
+        Ok(())
+    }
+
+    async fn on_frame(
+        &mut self,
+        serving: &mut Serving,
+        connection: &Connection,
+        frame: Result<Option<(FrameHeader, bytes::Bytes)>, StreamError>,
+    ) -> Result<(), Ended> {
+        let (header, body) = match frame {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Err(Ended::lost("the broker ended the control stream")),
+            Err(error) => return Err(violation(connection, &error)),
+        };
+        let message = match ToClient::decode(header.message_type, &body) {
+            Ok(message) => message,
+            // A push of a later version: nothing depends on it.
+            Err(_) if header.request == 0 => return Ok(()),
+            Err(error) => return Err(violation(connection, &error.into())),
+        };
+        match self.session.handle_message(header.request, message, Instant::now()) {
+            Next::GoOn => Ok(()),
+            Next::Handshake(message) => {
+                if self.on_handshake(message).await.map_err(Ended::Over)? {
+                    self.on_identified(connection);
+                }
+                Ok(())
+            }
+            Next::GoAway { after } => {
+                serving.back_after = Some(after);
+                Ok(())
+            }
+            Next::SessionClosed => {
+                Err(serving.leaving.take().map_or(Ended::lost("the session was closed"), |leave| leave.ended))
+            }
+            Next::Leave { reason, wait } => Err(Ended::Lost { reason, wait }),
+            Next::Over(error) => Err(Ended::Over(error)),
+        }
+    }
+
+    fn on_identified(&mut self, connection: &Connection) {
+        self.was_connected = true;
+        self.backoff.handle_success();
+        let server = self.director.server().to_owned();
+        tracing::info!(server, "connected");
+        self.told.status.send_replace(Status::Connected { server });
+        self.told.link.send_replace(Link::Up(connection.clone()));
+    }
+
+    async fn on_command_online(&mut self, serving: &mut Serving, command: Option<super::Command>) -> Result<(), Ended> {
+        let ended = match self.on_command(command).await {
+            Asked::Nothing => return Ok(()),
+            Asked::Suspend => Ended::Suspended,
+            Asked::Close => Ended::Closed,
+        };
+        if !self.session.is_open() {
+            return Err(ended);
+        }
+        let now = Instant::now();
+        self.session.push_close(now, &mut serving.out);
+        serving.leaving = Some(Leave { ended, deadline: now + CLOSE_TIMEOUT });
+        Ok(())
+    }
+}
+
+fn drop_result<T>(_: T) -> Result<(), Ended> {
+    Ok(())
+}
+
+/// A stream that the broker resets or finishes is nothing; one that breaks the protocol ends the connection.
+fn on_feed_ended(
+    connection: &Connection,
+    ended: Result<Result<(), StreamError>, tokio::task::JoinError>,
+) -> Result<(), Ended> {
+    match ended {
+        Ok(Err(error)) if error.is_violation() => Err(violation(connection, &error)),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Ended::lost(format!("read a feed: {error}"))),
+    }
+}
+
+fn violation(connection: &Connection, error: &StreamError) -> Ended {
+    if error.is_violation() {
+        tracing::warn!(%error, "the broker breaks the protocol");
+        let fault = Fault::new(Code::MalformedFrame, error.to_string());
+        connection.close(fault.code, &fault.text);
+    }
+    Ended::lost(error.to_string())
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,375 @@
+//! The one background task of a client: it owns the connection, the control stream and the session, and brings all of them back
+//! whenever they are lost. Everything the application awaits is answered by it, so no future of the application's can lose anything.
+//!
+//! Publishers have tasks of their own, which take the connection from [`Link`]; feed streams are read by tasks that this one owns.
+
+mod connected;
+mod handshake;
+mod routes;
+mod session;
+mod wanted;
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use anyport_protocol::{ClientId, ClusterId, Nonce, SessionEpoch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+
+use crate::Error;
+use crate::backoff::Backoff;
+use crate::director::Director;
+use crate::home::{Home, Identity, Lock};
+use crate::net::{ConnectError, Connection, Dialer, FrameReader, FrameWriter, Trust};
+use crate::subscription::{SubscribeOptions, Subscription};
+use connected::Ended;
+use routes::Routes;
+use session::Session;
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// Long enough for a fleet, short enough for a person who waits.
+const BACKOFF_CAP: Duration = Duration::from_secs(5);
+
+/// What publishers publish over.
+#[derive(Clone, Debug)]
+pub(crate) enum Link {
+    Waiting,
+    Up(Connection),
+    Over(Error),
+}
+
+/// How the client is doing.
+#[derive(Clone, Debug)]
+pub enum Status {
+    /// Not connected; if it was tried, why the last attempt failed or the last connection ended.
+    Connecting {
+        trouble: Option<String>,
+    },
+    Connected {
+        server: String,
+    },
+    Suspended,
+    /// Final.
+    Over(Error),
+}
+
+#[derive(Debug)]
+pub(crate) enum Command {
+    Subscribe { options: Box<SubscribeOptions>, reply: oneshot::Sender<Result<Subscription, Error>> },
+    Unsubscribe { name: String, reply: oneshot::Sender<Result<(), Error>> },
+    Suspend { reply: oneshot::Sender<()> },
+    Resume { reply: oneshot::Sender<()> },
+    Close { reply: oneshot::Sender<()> },
+}
+
+/// What the driver tells everybody.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) link: watch::Sender<Link>,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) client: OnceLock<ClientId>,
+    pub(crate) partitions: OnceLock<u16>,
+    pub(crate) relaxed: OnceLock<bool>,
+}
+
+impl Told {
+    pub(crate) fn new() -> Self {
+        Self {
+            link: watch::Sender::new(Link::Waiting),
+            status: watch::Sender::new(Status::Connecting { trouble: None }),
+            client: OnceLock::new(),
+            partitions: OnceLock::new(),
+            relaxed: OnceLock::new(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Driver {
+    home: Home,
+    dialer: Dialer,
+    director: Director,
+    backoff: Backoff,
+    trust: Option<Trust>,
+    identity: Option<Identity>,
+    /// As the broker named it on this connection.
+    cluster: Option<ClusterId>,
+    /// Held from the first registration's flight until the identity is saved.
+    registration: Option<Lock>,
+    /// Held from the first subscription on.
+    session_lock: Option<Lock>,
+    epoch_on_disk: Option<SessionEpoch>,
+    saved_at: Instant,
+    session: Session,
+    routes: Routes,
+    due: Arc<Notify>,
+    told: Arc<Told>,
+    commands: mpsc::Receiver<Command>,
+    next_id: u64,
+    /// Whether the client has ever been connected: before, some troubles are reported that later are waited out.
+    was_connected: bool,
+    /// What to tell whoever asked for the present suspension or end.
+    leaving: Option<oneshot::Sender<()>>,
+}
+
+/// What a command means for the connection.
+enum Asked {
+    Nothing,
+    Suspend,
+    Close,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        home: Home,
+        dialer: Dialer,
+        director: Director,
+        told: Arc<Told>,
+        commands: mpsc::Receiver<Command>,
+    ) -> Self {
+        let due = Arc::new(Notify::new());
+        Self {
+            home,
+            dialer,
+            director,
+            backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_CAP),
+            trust: None,
+            identity: None,
+            cluster: None,
+            registration: None,
+            session_lock: None,
+            epoch_on_disk: None,
+            saved_at: Instant::now(),
+            session: Session::new(Nonce::from_bytes(rand::random()), Arc::clone(&due)),
+            routes: Routes::default(),
+            due,
+            told,
+            commands,
+            next_id: 0,
+            was_connected: false,
+            leaving: None,
+        }
+    }
+
+    pub(crate) async fn run(mut self) {
+        loop {
+            let ended = match self.connect().await {
+                Ok((connection, writer, reader)) => self.serve(&connection, writer, reader).await,
+                Err(ended) => ended,
+            };
+            self.told.link.send_replace(Link::Waiting);
+            let go_on = match ended {
+                Ended::Lost { reason, wait } => self.wait_to_reconnect(reason, wait).await,
+                Ended::Suspended => self.wait_for_resume().await,
+                Ended::Closed => false,
+                Ended::Over(error) => {
+                    self.tell_over(error);
+                    self.refuse_commands().await;
+                    return;
+                }
+            };
+            if !go_on {
+                return self.close().await;
+            }
+        }
+    }
+
+    /// Tries servers until one answers, with a first flight that identifies the client and resumes its session.
+    async fn connect(&mut self) -> Result<(Connection, FrameWriter, FrameReader), Ended> {
+        loop {
+            let error = match self.attempt().await? {
+                Ok(connected) => {
+                    self.director.handle_connected();
+                    return Ok(connected);
+                }
+                Err(error) => error,
+            };
+            tracing::debug!(server = self.director.server(), %error, "connect");
+            if let ConnectError::Certificate(reason) = &error {
+                // The authorities may have been replaced since they were read.
+                self.trust = None;
+                if !self.was_connected {
+                    let server = self.director.server().to_owned();
+                    return Err(Ended::Over(Error::Certificate { server, reason: reason.clone() }));
+                }
+            }
+            self.session.handle_attempt_failed();
+            let trouble = format!("{}: {error}", self.director.server());
+            self.told.status.send_replace(Status::Connecting { trouble: Some(trouble) });
+            if self.director.handle_failure() {
+                let wait = self.backoff.handle_failure(rand::random());
+                self.pause(wait).await?;
+            }
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<Result<(Connection, FrameWriter, FrameReader), ConnectError>, Ended> {
+        let trust = self.load_trust().await?;
+        let (flight, is_idempotent) = self.first_flight().await.map_err(Ended::Over)?;
+        let (dialer, server) = (self.dialer.clone(), self.director.server().to_owned());
+        let limit = self.director.attempt_timeout();
+        let attempt = dialer.connect(&server, &trust, &flight, is_idempotent, limit);
+        tokio::pin!(attempt);
+        loop {
+            tokio::select! {
+                connected = &mut attempt => return Ok(connected),
+                command = self.commands.recv() => self.on_command_offline(command).await?,
+            }
+        }
+    }
+
+    async fn load_trust(&mut self) -> Result<Trust, Ended> {
+        if let Some(trust) = &self.trust {
+            return Ok(trust.clone());
+        }
+        let folder = self.home.authorities();
+        let trust = blocking(move || Trust::load(&folder)).await.map_err(Ended::Over)?;
+        self.trust = Some(trust.clone());
+        Ok(trust)
+    }
+
+    async fn wait_to_reconnect(&mut self, reason: String, wait: Option<Duration>) -> bool {
+        tracing::info!(reason, "connection lost");
+        self.told.status.send_replace(Status::Connecting { trouble: Some(reason) });
+        let jittered = self.backoff.handle_failure(rand::random());
+        match self.pause(wait.unwrap_or_default() + jittered).await {
+            Ok(()) => true,
+            Err(Ended::Suspended) => self.wait_for_resume().await,
+            Err(_) => false,
+        }
+    }
+
+    /// Waits, but for commands that end the wait.
+    async fn pause(&mut self, wait: Duration) -> Result<(), Ended> {
+        let end = tokio::time::Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return Ok(()),
+                command = self.commands.recv() => self.on_command_offline(command).await?,
+            }
+        }
+    }
+
+    /// A command while there is no connection: requests are kept for the next one.
+    async fn on_command_offline(&mut self, command: Option<Command>) -> Result<(), Ended> {
+        match self.on_command(command).await {
+            Asked::Nothing => Ok(()),
+            Asked::Suspend => Err(Ended::Suspended),
+            Asked::Close => Err(Ended::Closed),
+        }
+    }
+
+    async fn on_command(&mut self, command: Option<Command>) -> Asked {
+        let id = self.next_id;
+        self.next_id += 1;
+        match command {
+            Some(Command::Subscribe { options, reply }) => match self.prepare_session().await {
+                Ok(()) => self.session.want(id, *options, reply),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Some(Command::Unsubscribe { name, reply }) => match self.prepare_session().await {
+                Ok(()) => self.session.leave(id, &name, reply),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Some(Command::Suspend { reply }) => {
+                self.leaving = Some(reply);
+                return Asked::Suspend;
+            }
+            Some(Command::Close { reply }) => {
+                self.leaving = Some(reply);
+                return Asked::Close;
+            }
+            Some(Command::Resume { reply }) => drop(reply.send(())),
+            // The client was dropped.
+            None => return Asked::Close,
+        }
+        Asked::Nothing
+    }
+
+    /// Once, before the first session: makes sure that no other process has it, and reads where an earlier one got to.
+    async fn prepare_session(&mut self) -> Result<(), Error> {
+        if self.session_lock.is_some() {
+            return Ok(());
+        }
+        let home = self.home.clone();
+        let (lock, state) = blocking(move || Ok((home.lock_session()?, home.load_state()?))).await?;
+        self.session.saved = state;
+        self.session_lock = Some(lock);
+        Ok(())
+    }
+
+    async fn wait_for_resume(&mut self) -> bool {
+        if let Err(error) = self.save_state().await {
+            tracing::warn!(%error, "save the client's state");
+        }
+        self.told.status.send_replace(Status::Suspended);
+        self.tell_left();
+        loop {
+            match self.commands.recv().await {
+                Some(Command::Resume { reply }) => {
+                    let _ = reply.send(());
+                    self.told.status.send_replace(Status::Connecting { trouble: None });
+                    return true;
+                }
+                command => match self.on_command(command).await {
+                    Asked::Nothing => {}
+                    Asked::Suspend => self.tell_left(),
+                    Asked::Close => return false,
+                },
+            }
+        }
+    }
+
+    fn tell_left(&mut self) {
+        if let Some(reply) = self.leaving.take() {
+            let _ = reply.send(());
+        }
+    }
+
+    /// In order: what is known is saved, everybody is told, the peer learns of it.
+    async fn close(mut self) {
+        if let Err(error) = self.save_state().await {
+            tracing::warn!(%error, "save the client's state");
+        }
+        self.tell_over(Error::Closed);
+        self.dialer.wait_idle().await;
+        self.session_lock = None;
+        self.tell_left();
+    }
+
+    fn tell_over(&mut self, error: Error) {
+        self.session.handle_over(&error);
+        self.told.link.send_replace(Link::Over(error.clone()));
+        self.told.status.send_replace(Status::Over(error));
+    }
+
+    /// Nothing can be done any more but to say so.
+    async fn refuse_commands(&mut self) {
+        self.tell_left();
+        while let Some(command) = self.commands.recv().await {
+            match self.on_command(Some(command)).await {
+                Asked::Nothing => {}
+                Asked::Suspend => self.tell_left(),
+                Asked::Close => return self.tell_left(),
+            }
+        }
+    }
+
+    async fn save_state(&mut self) -> Result<(), Error> {
+        self.saved_at = Instant::now();
+        if self.session_lock.is_none() {
+            return Ok(());
+        }
+        let (home, state) = (self.home.clone(), self.session.snapshot());
+        blocking(move || home.save_state(&state)).await
+    }
+}
+
+/// Files are small and local, but they are synced.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match spawn_blocking(work).await {
+        Ok(done) => done,
+        // The work was cancelled by the end of the runtime, or panicked.
+        Err(_) => Err(Error::Closed),
+    }
+}

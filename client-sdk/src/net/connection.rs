@@ -1,0 +1,124 @@
+//! One connection to a broker, and the kinds of streams on it.
+
+use anyport_protocol::limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX};
+use anyport_protocol::message::StreamKind;
+use quinn::{ConnectionError, VarInt, ZeroRttAccepted};
+
+use super::endpoint::certificate_or_other;
+use super::{ConnectError, FrameReader, FrameWriter, StreamError};
+
+/// Cheap to clone; the connection ends when it is closed or the last clone is dropped.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    connection: quinn::Connection,
+}
+
+/// A connection that may still turn out not to be one.
+pub(super) struct Opening {
+    connection: Connection,
+    accepted: Option<ZeroRttAccepted>,
+}
+
+/// A stream of feeds that the broker opened.
+#[derive(Debug)]
+pub(crate) struct FeedStream {
+    pub(crate) reader: FrameReader,
+    pub(crate) replayed: bool,
+}
+
+impl Connection {
+    pub(crate) async fn open_control(&self) -> Result<(FrameWriter, FrameReader), StreamError> {
+        self.open(StreamKind::Control, CONTROL_FRAME_BYTES_MAX).await
+    }
+
+    pub(crate) async fn open_publish(&self) -> Result<(FrameWriter, FrameReader), StreamError> {
+        self.open(StreamKind::Publish, CONTROL_FRAME_BYTES_MAX).await
+    }
+
+    async fn open(&self, kind: StreamKind, body_bytes_max: usize) -> Result<(FrameWriter, FrameReader), StreamError> {
+        let (send, receive) = self.connection.open_bi().await?;
+        let mut writer = FrameWriter::new(send);
+        writer.write(&[kind as u8]).await?;
+        Ok((writer, FrameReader::new(receive, body_bytes_max)))
+    }
+
+    /// The next stream that the broker opens; its first byte is read by `FeedStream::identify`.
+    pub(crate) async fn accept_feed(&self) -> Result<FeedStream, ConnectionError> {
+        let receive = self.connection.accept_uni().await?;
+        Ok(FeedStream { reader: FrameReader::new(receive, FRAME_BYTES_MAX), replayed: false })
+    }
+
+    pub(crate) async fn closed(&self) -> ConnectionError {
+        self.connection.closed().await
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.close_reason().is_some()
+    }
+
+    pub(crate) fn close(&self, code: u16, reason: &str) {
+        self.connection.close(VarInt::from_u32(code.into()), reason.as_bytes());
+    }
+}
+
+impl FeedStream {
+    /// Reads what the stream is for.
+    pub(crate) async fn identify(mut self) -> Result<Self, StreamError> {
+        self.replayed = match self.reader.kind().await? {
+            StreamKind::Live => false,
+            StreamKind::Replay => true,
+            other => return Err(StreamError::UnknownKind(other as u8)),
+        };
+        Ok(self)
+    }
+}
+
+impl Opening {
+    pub(super) fn early(connection: quinn::Connection, accepted: ZeroRttAccepted) -> Self {
+        Self { connection: Connection { connection }, accepted: Some(accepted) }
+    }
+
+    pub(super) fn confirmed(connection: quinn::Connection) -> Self {
+        Self { connection: Connection { connection }, accepted: None }
+    }
+
+    /// Opens the control stream and writes the first flight: with the very first packet, where an earlier session can be resumed and
+    /// the broker takes early data; again, where it does not. So the flight may only hold what is safe to repeat.
+    pub(super) async fn first_flight(
+        self,
+        flight: &[u8],
+    ) -> Result<(Connection, FrameWriter, FrameReader), ConnectError> {
+        let Self { connection, accepted } = self;
+        let early = match accepted {
+            None => None,
+            Some(accepted) => {
+                let control = send_flight(&connection, flight).await;
+                let taken = accepted.await;
+                if let Some(error) = connection.connection.close_reason() {
+                    return Err(certificate_or_other(error));
+                }
+                control.ok().filter(|_| taken)
+            }
+        };
+        let (writer, reader) = match early {
+            Some(control) => control,
+            None => send_flight(&connection, flight).await.map_err(|error| connection.connect_error(error))?,
+        };
+        Ok((connection, writer, reader))
+    }
+}
+
+impl Connection {
+    fn connect_error(&self, error: StreamError) -> ConnectError {
+        match self.connection.close_reason() {
+            Some(reason) => certificate_or_other(reason),
+            None => ConnectError::Stream(error),
+        }
+    }
+}
+
+async fn send_flight(connection: &Connection, flight: &[u8]) -> Result<(FrameWriter, FrameReader), StreamError> {
+    let (mut writer, reader) = connection.open_control().await?;
+    writer.write(flight).await?;
+    Ok((writer, reader))
+}

@@ -1,0 +1,14 @@
+//! QUIC: the only place that knows quinn.
+
+mod connection;
+mod endpoint;
+mod streams;
+mod tls;
+
+pub(crate) use connection::{Connection, FeedStream};
+pub(crate) use endpoint::{ConnectError, Dialer, check_server};
+pub(crate) use streams::{FrameReader, FrameWriter, StreamError};
+pub(crate) use tls::Trust;
+
+/// Agreed on in the TLS handshake, so that one port can serve other protocols.
+const ALPN: &[u8] = b"anyport/1";

@@ -1,0 +1,87 @@
+//! Whom to trust. Certificates are always verified, against the authorities of the home folder.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::ALPN;
+use crate::Error;
+
+/// Sessions to resume, one or two for each server of a list.
+const RESUMABLE_SESSIONS: usize = 64;
+
+/// The trusted authorities, and what is remembered of sessions under them.
+#[derive(Clone, Debug)]
+pub(crate) struct Trust {
+    config: Arc<rustls::ClientConfig>,
+}
+
+impl Trust {
+    /// Reads every `*.pem` of the folder.
+    pub(crate) fn load(folder: &Path) -> Result<Self, Error> {
+        let mut roots = RootCertStore::empty();
+        for path in pem_files(folder)? {
+            add_authorities(&mut roots, &path)?;
+        }
+        if roots.is_empty() {
+            return Err(Error::NoAuthority { folder: folder.to_owned() });
+        }
+        let mut config = rustls::ClientConfig::builder_with_provider(crypto_provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("the provider has the cipher suites of TLS 1.3")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.resumption = Resumption::in_memory_sessions(RESUMABLE_SESSIONS);
+        config.enable_early_data = true;
+        Ok(Self { config: Arc::new(config) })
+    }
+
+    pub(super) fn config(&self) -> Arc<rustls::ClientConfig> {
+        Arc::clone(&self.config)
+    }
+}
+
+/// The one place that chooses who does the cryptography.
+fn crypto_provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// None where there is no folder: the dev broker makes it.
+fn pem_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(Error::Home { path: folder.to_owned(), source: Arc::new(error) }),
+    };
+    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == "pem")).collect())
+}
+
+fn add_authorities(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
+    let bad = |reason: String| Error::BadAuthority { path: path.to_owned(), reason };
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))? {
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_an_authority_nobody_is_trusted() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        assert!(matches!(Trust::load(folder.path()), Err(Error::NoAuthority { .. })));
+        assert!(matches!(Trust::load(&folder.path().join("absent")), Err(Error::NoAuthority { .. })));
+        std::fs::write(folder.path().join("bad.pem"), "-----BEGIN CERTIFICATE-----\n????\n").expect("write");
+        assert!(matches!(Trust::load(folder.path()), Err(Error::BadAuthority { .. })));
+    }
+}
