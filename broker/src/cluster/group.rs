@@ -141,6 +141,18 @@ impl Group {
         LeadershipWatch { server, engine, stopped: false }
     }
 
+    /// Resolves with the reason when the replica is dead: it was shut down, or its store failed, or the engine panicked.
+    pub async fn died(&self) -> String {
+        let mut leadership = self.leadership();
+        let mut current = leadership.current();
+        loop {
+            if let Leadership::Stopped { reason } = current {
+                return reason;
+            }
+            current = leadership.changed().await;
+        }
+    }
+
     /// The last entry applied here.
     pub fn applied(&self) -> Option<LogId> {
         self.raft.metrics().borrow().last_applied.as_ref().map(from_raft_id)

@@ -165,7 +165,7 @@ impl Starting {
         let (expired, snapshots, reader) = (self.expired.0.clone(), Arc::clone(&self.snapshots), machine.reader());
         let machine = RegistryStateMachine::new(machine, expired, Arc::clone(&log_bytes), snapshots);
         let group = Group::start(log, machine).await?;
-        self.groups.push(group.clone());
+        self.keep(&group);
         let (tasks, stop) = (&mut self.tasks, &self.stop);
         self.shards.push(registry::spawn_shard(group, reader, log_bytes, self.housekeeping, tasks, stop));
         Ok(())
@@ -183,9 +183,14 @@ impl Starting {
         let (starting, links) = StartingPartition::spawn(parts, &mut self.tasks, self.stop.clone());
         let machine = PartitionStateMachine::new(machine, links.applied, links.trimmed)?;
         let group = Group::start(self.store.log(GroupId::Partition(id)), machine).await?;
-        self.groups.push(group.clone());
+        self.keep(&group);
         self.partitions.push(starting.started(group, &mut self.tasks, self.stop.clone()));
         Ok(())
+    }
+
+    fn keep(&mut self, group: &Group) {
+        self.groups.push(group.clone());
+        self.tasks.spawn(report_death(group.clone(), self.stop.clone()));
     }
 
     async fn finish(mut self) -> Result<Groups, StartError> {
@@ -208,6 +213,16 @@ impl Starting {
     }
 }
 
+async fn report_death(group: Group, stop: CancellationToken) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        reason = group.died() => {
+            tracing::error!(group = %group.id(), reason, "the group is dead until the next start");
+            metrics::counter!("anyport_dead_groups_total").increment(1);
+        }
+    }
+}
+
 impl Groups {
     /// Says whether every group has its leader here and every partition takes batches, or what does not.
     pub fn ready_probe(&self) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
@@ -217,7 +232,9 @@ impl Groups {
             if let Some((group, watch)) = leaders.iter().find(|(_, watch)| !watch.is_leader()) {
                 return Err(format!("{group} is not led here: {:?}", watch.current()));
             }
-            match open.iter().find(|(_, open)| !*open.borrow()) {
+            // A task that has ended is not open, whatever it said last.
+            let is_open = |open: &watch::Receiver<bool>| *open.borrow() && open.has_changed().is_ok();
+            match open.iter().find(|(_, open)| !is_open(open)) {
                 Some((partition, _)) => Err(format!("partition {partition} takes no batches")),
                 None => Ok(()),
             }

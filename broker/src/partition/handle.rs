@@ -72,7 +72,8 @@ impl PartitionHandle {
         let outcome = check(&batch).and_then(|()| self.hand_over(batch));
         async move {
             match outcome {
-                Ok(outcome) => outcome.await.unwrap_or_else(|_| Published::Refused(stopped())),
+                // A task that ended without an answer may have proposed it before.
+                Ok(outcome) => outcome.await.unwrap_or_else(|_| Published::Refused(stopped(Code::MaybeStored))),
                 Err(fault) => Published::Refused(fault),
             }
         }
@@ -96,7 +97,7 @@ impl PartitionHandle {
                 INBOX_FULL_RETRY_MS,
                 "too many batches wait for this partition",
             )),
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped(Code::ShuttingDown)),
         }
     }
 
@@ -116,8 +117,8 @@ impl PartitionHandle {
     }
 }
 
-fn stopped() -> Fault {
-    Fault::new(Code::ShuttingDown, "the partition has stopped")
+fn stopped(code: Code) -> Fault {
+    Fault::new(code, "the partition has stopped")
 }
 
 /// Checks everything about a batch that does not depend on the partition. The caller's work, not the task's.

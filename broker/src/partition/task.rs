@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::followers::Followers;
 use super::handle::{Publisher, Request};
+use super::live::{FollowAnswer, FollowRequest};
 use super::sequencer::{Arrival, Proposal, ProposalId, Sequencer};
 use super::wall::Wall;
 use crate::cluster::{Applied, Effect, Group, Leadership, LeadershipWatch, ProposeError};
@@ -52,6 +53,8 @@ pub(super) struct PartitionTask {
 
     sequencer: Sequencer<Publisher>,
     followers: Followers,
+    /// Who asked to follow from beyond the tail, but not from beyond what is applied.
+    early: Vec<(FollowRequest, oneshot::Sender<FollowAnswer>)>,
     fates: FuturesUnordered<Fate>,
     /// The earliest time to open (again).
     open_after: Instant,
@@ -83,6 +86,7 @@ impl PartitionTask {
             stop,
             sequencer: Sequencer::default(),
             followers,
+            early: Vec::new(),
             fates: FuturesUnordered::new(),
             open_after: now,
             progress_at: now + PROGRESS_EVERY,
@@ -158,11 +162,20 @@ impl PartitionTask {
 
     fn on_request(&mut self, request: Request) {
         match request {
-            Request::Follow(request, answer) => {
-                // One who no longer wants to know is found gone when it is sent to.
-                let _ = answer.send(self.followers.follow(request));
-            }
+            Request::Follow(request, answer) => self.on_follow(request, answer),
             Request::Unfollow(follower) => self.followers.unfollow(follower),
+        }
+    }
+
+    fn on_follow(&mut self, request: FollowRequest, answer: oneshot::Sender<FollowAnswer>) {
+        let position = request.position;
+        if self.followers.tail() < position && position <= self.reader.bounds().tail {
+            // It has read what is applied and on its way here: it is at the tail as soon as that has come.
+            return self.early.push((request, answer));
+        }
+        // Who asked may have gone meanwhile, and then would never dismiss it.
+        if let Err(FollowAnswer::Following(follower)) = answer.send(self.followers.follow(request)) {
+            self.followers.unfollow(follower);
         }
     }
 
@@ -173,6 +186,9 @@ impl PartitionTask {
                 self.followers.dismiss_all();
                 self.followers.move_tail(self.reader.bounds().tail);
             }
+        }
+        for (request, answer) in std::mem::take(&mut self.early) {
+            self.on_follow(request, answer);
         }
     }
 
@@ -235,12 +251,6 @@ impl PartitionTask {
             return;
         }
         tracing::debug!(group = %led.group.id(), ?leadership, "leadership");
-        if let Leadership::Stopped { reason } = &leadership
-            && !self.stop.is_cancelled()
-        {
-            tracing::error!(group = %led.group.id(), %reason, "the group is dead until the next start");
-            metrics::counter!("anyport_dead_groups_total").increment(1);
-        }
         led.leadership = leadership;
         self.sequencer.end();
     }

@@ -43,6 +43,7 @@ async fn a_batch_synced_just_before_a_crash_is_not_stored_again_when_it_is_sent_
     let Published::Refused(fault) = outcome else { panic!("nobody could know of it: {outcome:?}") };
     assert_eq!(fault.code().map(Code::outcome), Some(Outcome::Maybe));
     assert_eq!(partition.bounds().tail, Offset(10), "it was not applied");
+    assert!(broker.groups.ready_probe()().is_err());
 
     drop(partition);
     let broker = broker.recover().await;
