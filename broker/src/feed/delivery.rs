@@ -237,8 +237,11 @@ impl DeliveryTask {
 
     fn on_outcome(&mut self, index: usize, outcome: Outcome) {
         let now = Instant::now();
+        let has_credit = self.sent_bytes < self.credit_bytes;
         let (feed, partition) = &mut self.feeds[index];
         match outcome {
+            // The client paused, or live frames took the credit, while this was read: it will be read again.
+            Outcome::Read(Ok(_)) if !has_credit => {}
             Outcome::Read(Ok(caught)) => {
                 if feed.handle_read(caught.covers) && !caught.covers.is_empty() {
                     self.queue_replay(caught.frames);

@@ -2,6 +2,8 @@
 //!
 //! For tests of what the SDK never does: garbage, forged lengths, requests out of turn, replayed or stopped streams.
 
+mod feed;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use rustls::pki_types::pem::PemObject;
 use tokio::time::timeout;
 
 use crate::runner::BrokerProcess;
+
+pub use feed::{ChainCheck, RawFeed};
 
 /// Nothing here takes long on loopback; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);

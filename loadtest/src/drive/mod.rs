@@ -1,0 +1,7 @@
+//! Clients that do as they are told and tell the oracle everything: the SDK on one side, the oracle on the other.
+
+mod listener;
+mod producer;
+
+pub use listener::{Listened, Listener, ListenerOptions, Progress};
+pub use producer::{Pace, PublishReport, publish};

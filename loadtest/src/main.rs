@@ -1,0 +1,37 @@
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Drives, measures and checks Anyport with real processes on this machine's loopback.
+#[derive(Debug, Parser)]
+#[command(
+    name = "loadtest",
+    version,
+    after_help = "Exit codes: 0 clean, 1 failed or the oracle found defects, 2 wrong usage."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The main job with real events, in under a minute: leave, lose the broker, come back to exactly what was missed.
+    Demo,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
+    let clean = match Arguments::parse().command {
+        Command::Demo => anyport_loadtest::demo::run().await,
+    };
+    match clean {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
