@@ -19,6 +19,7 @@
 //! from the inside. Its types own what they hold, so that bindings for other languages can wrap them.
 
 mod backoff;
+pub mod cli;
 
 mod client;
 mod director;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `anyport` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    anyport_client::cli::run(std::env::args_os())
+}

@@ -1,0 +1,173 @@
+//! What can be typed.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::protocol::WallMs;
+use crate::{ClientOptions, Start};
+
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused by the broker (bad filter, token, expired \
+subscription); 4 another session of this client took over; 130 interrupted; 143 terminated.";
+
+/// Publish events, and subscribe to them by what they contain.
+#[derive(Debug, Parser)]
+#[command(name = "anyport", version, after_help = EXIT_CODES)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Identity to use, registered at first use.
+    #[arg(long, global = true, value_name = "NAME", default_value = "default", env = "ANYPORT_CLIENT")]
+    pub(super) client: String,
+
+    /// Brokers; every one will do.
+    #[arg(
+        long,
+        global = true,
+        value_name = "ADDR[,ADDR]",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7400",
+        env = "ANYPORT_SERVER"
+    )]
+    pub(super) server: Vec<String>,
+
+    /// Where identities and trusted authorities are kept [default: ~/.anyport].
+    #[arg(long, global = true, value_name = "DIR", env = "ANYPORT_HOME", hide = true)]
+    home: Option<PathBuf>,
+}
+
+impl Common {
+    pub(super) fn home(&self) -> PathBuf {
+        self.home.clone().unwrap_or_else(|| ClientOptions::default().home)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    Pub(Publish),
+    Sub(Subscribe),
+}
+
+/// Publish CloudEvents: one from options, or many from a file.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Publish {
+    /// Events, one JSON object a line; `-` reads stdin. At a bad line publishing ends, and its number is told.
+    #[arg(long, value_name = "EVENTS.ndjson", conflicts_with = "event_type")]
+    pub(super) file: Option<PathBuf>,
+
+    /// Events a second at most.
+    #[arg(long, value_name = "N", requires = "file")]
+    pub(super) rate: Option<NonZeroU64>,
+
+    /// Go on where an earlier run of the same file by the same client ended: nothing is stored twice.
+    #[arg(long, requires = "file")]
+    pub(super) resume: bool,
+
+    /// Attribute `type` of a single event.
+    #[arg(long = "type", value_name = "TYPE", requires = "source", required_unless_present = "file")]
+    pub(super) event_type: Option<String>,
+
+    /// Attribute `source`.
+    #[arg(long, value_name = "URI", requires = "event_type")]
+    pub(super) source: Option<String>,
+
+    /// Attribute `subject`.
+    #[arg(long, value_name = "TEXT", requires = "event_type")]
+    pub(super) subject: Option<String>,
+
+    /// Its data.
+    #[arg(long, value_name = "JSON", requires = "event_type")]
+    pub(super) data: Option<String>,
+}
+
+/// Subscribe, and print events as they come: one JSON object a line.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Subscribe {
+    /// A durable subscription of this name: a later command of the same name goes on where this one ends. Without it the
+    /// subscription ends with the command.
+    #[arg(long, value_name = "NAME")]
+    pub(super) name: Option<String>,
+
+    /// Which events, such as "type = 'gov.usgs.quake' AND data.mag >= 4.5"; without it, all.
+    #[arg(long, value_name = "EXPRESSION", default_value = "", hide_default_value = true)]
+    pub(super) filter: String,
+
+    /// Where a new subscription begins: earliest, latest, or an RFC 3339 time. One that is there goes on where it was.
+    #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = parse_start)]
+    pub(super) from: Start,
+
+    /// End after so many events.
+    #[arg(long, value_name = "N")]
+    pub(super) count: Option<NonZeroU64>,
+
+    /// End when everything has been printed that was there at the start.
+    #[arg(long)]
+    pub(super) until_caught_up: bool,
+}
+
+fn parse_start(text: &str) -> Result<Start, String> {
+    match text {
+        "earliest" => Ok(Start::Earliest),
+        "latest" => Ok(Start::Latest),
+        time => {
+            let time = OffsetDateTime::parse(time, &Rfc3339)
+                .map_err(|_| "expected `earliest`, `latest` or an RFC 3339 time such as 2026-01-31T12:00:00Z")?;
+            let ms = time.unix_timestamp_nanos() / 1_000_000;
+            Ok(Start::Time(WallMs(u64::try_from(ms).unwrap_or_default())))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_identity_may_stand_before_or_after_the_verb() {
+        for line in ["anyport --client phone sub", "anyport sub --client phone"] {
+            assert_eq!(parse(line).expect("valid").common.client, "phone");
+        }
+        let servers = parse("anyport sub --server a:1,b:2").expect("valid").common.server;
+        assert_eq!(servers, ["a:1", "b:2"]);
+    }
+
+    #[test]
+    fn what_to_publish_is_a_file_or_one_event() {
+        for right in
+            ["anyport pub --file - --rate 5", "anyport pub --type t --source s", "anyport pub --file x --resume"]
+        {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "anyport pub",
+            "anyport pub --type t",
+            "anyport pub --file x --type t --source s",
+            "anyport pub --file x --rate 0",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_start_is_a_word_or_a_time() {
+        assert_eq!(parse_start("earliest"), Ok(Start::Earliest));
+        assert_eq!(parse_start("1970-01-01T00:00:01.5Z"), Ok(Start::Time(WallMs(1500))));
+        assert_eq!(parse_start("1969-01-01T00:00:00Z"), Ok(Start::Time(WallMs(0))));
+        assert!(parse_start("yesterday").is_err());
+    }
+}
