@@ -10,6 +10,7 @@ pub mod admin;
 pub mod clock;
 pub mod cluster;
 pub mod config;
+pub mod epochs;
 pub mod feed;
 pub mod identity;
 pub mod net;

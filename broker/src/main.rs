@@ -11,8 +11,9 @@ use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
     let config = Config::parse();
-    let filter =
-        EnvFilter::try_from_env("ANYPORT_LOG").unwrap_or_else(|_| EnvFilter::new("warn,anyport_broker=info,anyport_storage=info,anyportd=info,openraft=error"));
+    let filter = EnvFilter::try_from_env("ANYPORT_LOG").unwrap_or_else(|_| {
+        EnvFilter::new("warn,anyport_broker=info,anyport_storage=info,anyportd=info,openraft=error")
+    });
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
     match run(config) {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Admin};
 use crate::cluster::{self, Groups};
 use crate::config::{Config, Fsync};
+use crate::epochs::{EpochsError, LogEpochs};
 use crate::feed::ReadGrants;
 use crate::identity::{BadKey, TokenAuthority};
 use crate::net::{self, BindError, DevAuthority, EndpointOptions, Identity, Keys, Listener, TlsError};
@@ -38,6 +39,8 @@ pub enum StartError {
     Facts(#[from] StoreError),
     #[error(transparent)]
     TokenKey(#[from] BadKey),
+    #[error(transparent)]
+    Epochs(#[from] EpochsError),
     #[error("start the groups: {0}")]
     Groups(#[from] cluster::StartError),
     #[error(transparent)]
@@ -70,6 +73,8 @@ pub async fn start(config: Config, metrics: PrometheusHandle) -> Result<Server, 
         net::bind(EndpointOptions { listen: config.listen, identity: tls_identity(&config)?, keys: own.keys })?;
 
     let groups = cluster::start(store.clone(), config.group_options()).await?;
+    let tails: Vec<_> = groups.partitions.iter().map(|partition| partition.bounds().tail).collect();
+    let epochs = LogEpochs::load(&store, &tails)?;
     let broker = Arc::new(Broker {
         cluster: own.cluster,
         partitions: groups.partitions.clone(),
@@ -77,7 +82,7 @@ pub async fn start(config: Config, metrics: PrometheusHandle) -> Result<Server, 
         sessions: SessionTable::default(),
         tokens: own.tokens,
         grants: ReadGrants::new(std::thread::available_parallelism().map_or(2, usize::from)),
-        log_epoch: store.log_epoch(),
+        epochs,
         relaxed: config.fsync != Fsync::Always,
     });
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use anyport_protocol::{ClusterId, Code, Fault, LogEpoch, PartitionId};
+use anyport_protocol::{ClusterId, Code, Fault, PartitionId};
 use anyport_storage::registry::{Command, Refusal, Reply};
 use rustls::crypto::CryptoProvider;
 
+use crate::epochs::LogEpochs;
 use crate::feed::ReadGrants;
 use crate::identity::TokenAuthority;
 use crate::partition::PartitionHandle;
@@ -21,7 +22,7 @@ pub struct Broker {
     pub sessions: SessionTable,
     pub tokens: TokenAuthority,
     pub grants: ReadGrants,
-    pub log_epoch: LogEpoch,
+    pub epochs: LogEpochs,
     /// Acks may come before the sync.
     pub relaxed: bool,
 }

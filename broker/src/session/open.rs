@@ -6,7 +6,7 @@ use anyport_protocol::filter::Filter;
 use anyport_protocol::message::{
     CloseSession, Credit, FeedState, OpenSession, Reopen, ResumePoint, SessionClosed, SessionOpened, SubscriptionState,
 };
-use anyport_protocol::{ClientId, Code, Cursor, Fault, Incarnation, Offset, SessionEpoch};
+use anyport_protocol::{ClientId, Code, Cursor, Fault, Incarnation, Nonce, Offset, SessionEpoch, SubscriptionName};
 use anyport_storage::registry::{Command, Reply, SubscriptionRecord};
 
 use super::control::{Control, Next};
@@ -22,6 +22,7 @@ pub(super) struct Session {
 
 /// A subscription as this session knows it. Its deliveries begin with the first credit.
 struct Subscription {
+    name: SubscriptionName,
     filter: Filter,
     positions: Vec<Offset>,
     inactive_expiry_secs: u64,
@@ -33,7 +34,9 @@ impl Session {
     pub(super) fn take_up(&mut self, state: &SubscriptionState, filter: Filter) {
         let positions = state.feeds.iter().map(|feed| feed.position.offset).collect();
         let inactive_expiry_secs = state.inactive_expiry_secs;
-        let subscription = Subscription { filter, positions, inactive_expiry_secs, delivery: None };
+        self.subscriptions.retain(|_, earlier| earlier.name != state.name);
+        let name = state.name.clone();
+        let subscription = Subscription { name, filter, positions, inactive_expiry_secs, delivery: None };
         self.subscriptions.insert(state.incarnation, subscription);
     }
 
@@ -76,9 +79,21 @@ impl Control {
         }
         self.session = Some(session);
         self.touched();
-        self.broker.sessions.opened(client, epoch, nonce, self.connection.id(), self.pushes.clone());
+        self.announce(client, epoch, nonce);
         metrics::counter!("anyport_sessions_opened_total").increment(1);
         Ok(Next::Answer(SessionOpened { epoch, registry_index, subscriptions }.into()))
+    }
+
+    /// Takes the place of an older live session. Not before the connection is confirmed: a recorded opening, played again by
+    /// somebody else, would end the session of the one who sent it.
+    fn announce(&self, client: ClientId, epoch: SessionEpoch, nonce: Nonce) {
+        let (sessions, connection, pushes) =
+            (self.broker.sessions.clone(), self.connection.clone(), self.pushes.clone());
+        tokio::spawn(async move {
+            if connection.confirmed().await.is_some() && !pushes.is_closed() {
+                sessions.opened(client, epoch, nonce, connection.id(), pushes);
+            }
+        });
     }
 
     pub(super) async fn on_credit(&mut self, credit: &Credit) -> Result<Next, Fault> {
@@ -142,10 +157,11 @@ pub(super) fn subscription_state(
     let feeds = broker.partitions.iter().enumerate().map(|(index, partition)| {
         let at = |cursors: &[Cursor]| cursors.get(index).copied().unwrap_or_default();
         let known_to_client = resume.map_or_else(Cursor::default, |point| at(&point.cursors));
+        let furthest = at(&subscription.cursors).max(known_to_client);
         FeedState {
             partition: partition.id(),
             start: at(&subscription.starts),
-            position: at(&subscription.cursors).max(known_to_client),
+            position: broker.epochs.place(partition.id(), furthest),
             tail: partition.bounds().tail,
         }
     });

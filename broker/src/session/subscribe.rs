@@ -78,7 +78,7 @@ async fn starts(broker: &Broker, start: Start) -> Result<Vec<Cursor>, Fault> {
                 found.map_err(|error| Fault::new(Code::StoreFailed, error.to_string()))?
             }
         };
-        starts.push(Cursor { epoch: broker.log_epoch, offset });
+        starts.push(Cursor { epoch: broker.epochs.current(), offset });
     }
     Ok(starts)
 }
