@@ -5,6 +5,7 @@
 //! broker and harms packets. Nothing here decides what a broker should do; it only tells and asks through the public
 //! SDK, the command line and the network.
 
+pub mod bench;
 pub mod demo;
 pub mod drive;
 pub mod fault_proxy;

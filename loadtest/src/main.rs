@@ -1,5 +1,6 @@
 use std::process::ExitCode;
 
+use anyport_loadtest::bench::{self, BenchArguments};
 use clap::{Parser, Subcommand};
 
 /// Drives, measures and checks Anyport with real processes on this machine's loopback.
@@ -18,6 +19,8 @@ struct Arguments {
 enum Command {
     /// The main job with real events, in under a minute: leave, lose the broker, come back to exactly what was missed.
     Demo,
+    /// The figures, each beside a bare limit of this machine.
+    Bench(BenchArguments),
 }
 
 #[tokio::main]
@@ -25,6 +28,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
     let clean = match Arguments::parse().command {
         Command::Demo => anyport_loadtest::demo::run().await,
+        Command::Bench(arguments) => bench::run(arguments).await.map(|()| true),
     };
     match clean {
         Ok(true) => ExitCode::SUCCESS,

@@ -2,6 +2,8 @@
 
 mod listener;
 mod producer;
+mod stage;
 
 pub use listener::{Listened, Listener, ListenerOptions, Progress};
 pub use producer::{Pace, PublishReport, publish};
+pub use stage::{Attending, Log, Stage, until};
