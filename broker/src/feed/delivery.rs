@@ -113,6 +113,8 @@ struct DeliveryTask {
     /// Whose turn is next.
     turn: usize,
     pending: Option<Pending>,
+    /// What is pending is joining a partition. Its answer must be heard before the live frames that follow it.
+    joining: bool,
 
     credit_bytes: u64,
     sent_bytes: u64,
@@ -145,6 +147,7 @@ impl DeliveryTask {
             feeds,
             turn: 0,
             pending: None,
+            joining: false,
             credit_bytes: 0,
             sent_bytes: 0,
             window: Arc::new(LiveWindow::new(LIVE_WINDOW_BYTES)),
@@ -168,12 +171,15 @@ impl DeliveryTask {
                 written = self.live.write_some(&self.connection), if !self.live.is_empty() => {
                     if !self.on_written(written) { return }
                 }
-                Some(live) = self.live_in.recv(), if self.live.waiting_bytes() < CHUNK_BYTES => self.on_live(live),
+                Some(live) = self.live_in.recv(), if !self.joining && self.live.waiting_bytes() < CHUNK_BYTES => {
+                    self.on_live(live);
+                }
                 written = self.replay.write_some(&self.connection), if !self.replay.is_empty() => {
                     if !self.on_written(written) { return }
                 }
                 (feed, outcome) = wait(&mut self.pending), if self.pending.is_some() => {
                     self.pending = None;
+                    self.joining = false;
                     self.on_outcome(feed, outcome);
                 }
                 () = sleep_until(look_again), if look_again.is_some() => {}
@@ -192,7 +198,10 @@ impl DeliveryTask {
             let index = (self.turn + step) % self.feeds.len();
             match self.feeds[index].0.wish(now) {
                 Wish::Read { from } if room => self.pending = Some(self.read(index, from)),
-                Wish::Follow { position } => self.pending = Some(self.follow(index, position)),
+                Wish::Follow { position } => {
+                    self.pending = Some(self.follow(index, position));
+                    self.joining = true;
+                }
                 _ => continue,
             }
             self.turn = index + 1;
