@@ -5,6 +5,7 @@ use anyport_protocol::limits::BATCH_EVENTS_MAX;
 use anyport_protocol::message::publish::{PublishBatch, Published};
 use anyport_protocol::{Code, Fault, PartitionId};
 use anyport_storage::{Bounds, PartitionReader};
+use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 
 use super::budget::{PartitionBudget, Permit};
@@ -69,7 +70,7 @@ impl PartitionHandle {
     /// Checks the batch and hands it over before it returns, so that batches of one caller keep their order; the future is the
     /// outcome. Never waits for room: what cannot be taken is refused with `RetryAfter`.
     pub fn publish(&self, batch: PublishBatch) -> impl Future<Output = Published> + Send + use<> {
-        let outcome = check(&batch).and_then(|()| self.hand_over(batch));
+        let outcome = self.hand_over(batch);
         async move {
             match outcome {
                 // A task that ended without an answer may have proposed it before.
@@ -79,15 +80,13 @@ impl PartitionHandle {
         }
     }
 
+    /// What is refused is handed over too: the sequencer must know, so that nothing after it is taken before it.
     fn hand_over(&self, batch: PublishBatch) -> Result<oneshot::Receiver<Published>, Fault> {
-        let permit = self.budget.try_take(batch.framed.len() + BATCH_OVERHEAD_BYTES);
-        let admission = match &permit {
-            _ if self.full.is_full() => Admission::StorageFull,
-            None => Admission::OverBudget,
-            Some(_) => Admission::Admitted,
-        };
+        let (permit, admission) = self.admit(&batch);
         let (told, outcome) = oneshot::channel();
         let PublishBatch { producer, count, first_number, framed, .. } = batch;
+        // Bytes without a permit do not wait in the inbox.
+        let framed = if permit.is_some() { framed } else { Bytes::new() };
         let waiter = Publisher { outcome: told, _permit: permit };
         let arrival = Arrival { producer, first_number, count, framed, admission, waiter };
         match self.publishes.try_send(arrival) {
@@ -98,6 +97,19 @@ impl PartitionHandle {
                 "too many batches wait for this partition",
             )),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(stopped(Code::ShuttingDown)),
+        }
+    }
+
+    fn admit(&self, batch: &PublishBatch) -> (Option<Permit>, Admission) {
+        if let Err(fault) = check(batch) {
+            return (None, Admission::Refused(fault));
+        }
+        if self.full.is_full() {
+            return (None, Admission::StorageFull);
+        }
+        match self.budget.try_take(batch.framed.len() + BATCH_OVERHEAD_BYTES) {
+            Some(permit) => (Some(permit), Admission::Admitted),
+            None => (None, Admission::OverBudget),
         }
     }
 
@@ -154,7 +166,6 @@ fn bad_event(place: u64, why: &dyn std::fmt::Display) -> Fault {
 mod tests {
     use anyport_protocol::event::Event;
     use anyport_protocol::{Number, ProducerId};
-    use bytes::Bytes;
 
     use super::*;
 

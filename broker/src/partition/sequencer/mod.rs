@@ -49,9 +49,11 @@ const TURNED_AWAY_MAX: usize = 4096;
 pub type ProposalId = u64;
 
 /// May a batch be taken at all? Decided before the sequencer, answered by it, so that answers keep their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
     Admitted,
+    /// It is none that could ever be taken.
+    Refused(Fault),
     /// The leader side holds as many bytes as it may.
     OverBudget,
     /// The disk is filled to the mark.
@@ -64,7 +66,7 @@ pub struct Arrival<W> {
     pub producer: ProducerId,
     pub first_number: Number,
     pub count: u32,
-    /// `count` times length and event, checked.
+    /// `count` times length and event, checked. Looked at only if the batch is admitted.
     pub framed: Bytes,
     pub admission: Admission,
     pub waiter: W,
@@ -136,6 +138,10 @@ impl<W> Sequencer<W> {
         row: impl FnOnce(ProducerId) -> Result<Option<ProducerRow>, StoreError>,
     ) {
         let (producer, first_number) = (arrival.producer, arrival.first_number);
+        if let Admission::Refused(fault) = arrival.admission {
+            self.turn_away(producer, first_number);
+            return self.answer(arrival.waiter, refused(fault));
+        }
         let State::Open(open) = &mut self.state else {
             self.turn_away(producer, first_number);
             return self.answer(arrival.waiter, not_open());
@@ -154,14 +160,16 @@ impl<W> Sequencer<W> {
                 (false, false) => self.answer(arrival.waiter, producer_unknown(producer)),
             };
         };
-        match known.judge(first_number, arrival.count) {
+        let verdict = known.judge(first_number, arrival.count);
+        // Kept, it would one day hide that what the producer stored is forgotten.
+        self.turned_away.remove(&producer);
+        match verdict {
             Verdict::Next => self.take(arrival),
-            Verdict::Above { expected } => self.answer(arrival.waiter, out_of_sequence(expected, first_number)),
             Verdict::Duplicate { first, last } => {
                 self.answer_with(last, arrival.waiter, Published::AlreadyStored { first });
             }
-            // What it repeats must be stored before the producer is sent on beyond it.
-            Verdict::Overlap { expected, last } => {
+            // Whoever is told what comes next takes all before it for stored, so it must be.
+            Verdict::Above { expected, last } | Verdict::Overlap { expected, last } => {
                 self.answer_with(last, arrival.waiter, out_of_sequence(expected, first_number));
             }
         }
@@ -322,6 +330,7 @@ impl Admission {
     fn fault(self) -> Option<Fault> {
         match self {
             Self::Admitted => None,
+            Self::Refused(fault) => Some(fault),
             Self::OverBudget => {
                 let text = "this partition holds as much as it may before it is stored";
                 Some(Fault::retry_after(Code::RetryAfter, OVER_BUDGET_RETRY_MS, text))

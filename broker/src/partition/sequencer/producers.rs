@@ -21,8 +21,8 @@ pub(super) enum Verdict {
     Duplicate { first: Option<Offset>, last: Option<Offset> },
     /// Some of its events have offsets, the last of those `last`; `expected` has none.
     Overlap { expected: Number, last: Option<Offset> },
-    /// Events before it are missing.
-    Above { expected: Number },
+    /// Events before it are missing, from `expected` on; `last` is the offset of the one before those, as above.
+    Above { expected: Number, last: Option<Offset> },
 }
 
 /// A batch that has offsets, stored or in flight.
@@ -52,11 +52,12 @@ impl Producer {
         if first == expected {
             return Verdict::Next;
         }
+        let last = expected.0.checked_sub(1).and_then(|last| self.offset_of(Number(last)));
         if first > expected {
-            return Verdict::Above { expected };
+            return Verdict::Above { expected, last };
         }
         if end > expected {
-            return Verdict::Overlap { expected, last: self.offset_of(Number(expected.0 - 1)) };
+            return Verdict::Overlap { expected, last };
         }
         let last = self.offset_of(Number(end.0 - 1));
         // Events of one batch have consecutive offsets; cut otherwise than at first, they may not.
@@ -129,7 +130,8 @@ mod tests {
     #[test]
     fn only_the_next_number_is_taken() {
         assert_eq!(producer().judge(Number(30), 5), Verdict::Next);
-        assert_eq!(producer().judge(Number(31), 5), Verdict::Above { expected: Number(30) });
+        let above = Verdict::Above { expected: Number(30), last: Some(Offset(509)) };
+        assert_eq!(producer().judge(Number(31), 5), above);
     }
 
     #[test]

@@ -219,7 +219,7 @@ fn no_batch_is_stored_whose_predecessor_was_refused() {
     bench.arrive("refused", A, 10, 10, Admission::OverBudget);
     bench.send("later", A, 20, 10);
     bench.apply();
-    let told = ["RetryAfter", "OutOfSequence 10", "stored at 100"].map(str::to_owned);
+    let told = ["RetryAfter", "stored at 100", "OutOfSequence 10"].map(str::to_owned);
     assert_eq!(bench.answers().into_iter().map(|(_, answer)| answer).collect::<Vec<_>>(), told);
     bench.send("sent again", A, 10, 10);
     bench.apply();
@@ -239,6 +239,43 @@ fn a_new_producer_whose_first_batch_is_refused_is_not_taken_for_a_forgotten_one(
     bench.send("after the end", A, 10, 10);
     let told = [("lost", "MaybeStored".to_owned()), ("after the end", "OutOfSequence 0".to_owned())];
     assert_eq!(bench.answers(), told);
+}
+
+#[test]
+fn a_batch_that_can_never_be_taken_is_a_refused_predecessor_too() {
+    let mut bench = Bench::open();
+    let bad = Admission::Refused(Fault::new(Code::BadEvent, "no event"));
+    bench.arrive("bad", A, 0, 10, bad.clone());
+    bench.send("later", A, 10, 10);
+    let told = [("bad", "BadEvent".to_owned()), ("later", "OutOfSequence 0".to_owned())];
+    assert_eq!(bench.answers(), told);
+    bench.arrive("empty", A, 0, 0, bad);
+    assert_eq!(bench.answers(), [("empty", "BadEvent".to_owned())]);
+}
+
+/// Who asks what comes next, far above it, must not be told of what may still be lost.
+#[test]
+fn what_comes_next_is_told_only_once_all_before_it_is_stored() {
+    let mut bench = Bench::open();
+    bench.send("in flight", A, 0, 10);
+    bench.send("question", A, 1 << 40, 1);
+    assert_eq!(bench.answers(), []);
+    bench.sequencer.end();
+    assert_eq!(bench.answers(), ["in flight", "question"].map(|name| (name, "MaybeStored".to_owned())));
+}
+
+#[test]
+fn a_producer_once_turned_away_is_told_all_the_same_when_its_row_is_gone() {
+    let mut bench = Bench::idle();
+    bench.rows = vec![(A, ProducerRow { next: Number(10), recent: vec![], last_index: 5 })];
+    bench.send("too early", A, 0, 10);
+    bench.reopen(1);
+    bench.send("again", A, 0, 10);
+    bench.rows.clear();
+    bench.reopen(2);
+    bench.send("long after", A, 10, 10);
+    let told = ["NotReady", "already", "ProducerUnknown"].map(str::to_owned);
+    assert_eq!(bench.answers().into_iter().map(|(_, answer)| answer).collect::<Vec<_>>(), told);
 }
 
 #[test]
