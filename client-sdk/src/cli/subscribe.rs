@@ -91,6 +91,11 @@ impl Printer {
                 biased;
                 exit = interrupt.wait() => return Ok(exit),
                 batch = subscription.next_batch(max, FOR_EVER) => batch,
+                // What is caught up with may hold nothing that matches.
+                caught_up = subscription.wait_caught_up(), if self.until_caught_up => match caught_up {
+                    Ok(()) => return Ok(Exit::Done),
+                    Err(_) => return ended(subscription),
+                },
             };
             let Some(batch) = batch else { return ended(subscription) };
             let Batch { deliveries, notices } = batch;
@@ -150,7 +155,7 @@ fn tell_notice(notice: &Notice) {
         Notice::Resumed { waiting_max } => {
             say(&format!("subscribed; at most {} waiting", events(*waiting_max)));
         }
-        Notice::SubscriptionExpired => say("the subscription has expired or was removed"),
-        Notice::TakenOver => say("another session of this client has taken over"),
+        // The command ends with these, and says so.
+        Notice::SubscriptionExpired | Notice::TakenOver => {}
     }
 }
