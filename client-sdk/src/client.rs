@@ -125,9 +125,15 @@ impl Client {
         self.ask(|reply| Command::Suspend { reply }).await
     }
 
-    /// Comes back after [`Client::suspend`]: one flight resumes every subscription.
+    /// Comes back after [`Client::suspend`], and waits until it is connected: one flight resumes every subscription.
     pub async fn resume(&self) -> Result<(), Error> {
-        self.ask(|reply| Command::Resume { reply }).await
+        self.ask(|reply| Command::Resume { reply }).await?;
+        let mut link = self.told.link.subscribe();
+        match link.wait_for(|link| !matches!(link, Link::Waiting)).await.map(|link| link.clone()) {
+            Ok(Link::Over(error)) => Err(error),
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.ended()),
+        }
     }
 
     /// The network has changed: goes on from a new socket, without a new connection.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// A lost first packet is sent again after a third of a second; a phone's first round trip may take one.
 const ATTEMPT_MIN: Duration = Duration::from_millis(1500);
-const ATTEMPT_MAX: Duration = Duration::from_secs(10);
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Director {

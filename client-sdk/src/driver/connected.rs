@@ -224,6 +224,9 @@ fn on_feed_ended(
 }
 
 fn violation(connection: &Connection, error: &StreamError) -> Ended {
+    if let Some(reason) = connection.close_reason() {
+        return Ended::lost(reason);
+    }
     if error.is_violation() {
         tracing::warn!(%error, "the broker breaks the protocol");
         let fault = Fault::new(Code::MalformedFrame, error.to_string());

@@ -194,7 +194,7 @@ impl Session {
     }
 
     /// One ack is on its way at a time; what is acked meanwhile goes with the next.
-    fn push_ack(&mut self, now: Instant, out: &mut Vec<u8>) {
+    pub(super) fn push_ack(&mut self, now: Instant, out: &mut Vec<u8>) {
         if self.is_acking() {
             return;
         }

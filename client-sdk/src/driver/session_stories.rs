@@ -305,3 +305,15 @@ fn a_silent_broker_is_noticed() {
     assert!(!story.session.is_unanswered(story.now));
     assert!(story.session.is_unanswered(story.session.next_wake().expect("an answer is awaited")));
 }
+
+#[test]
+fn another_filter_is_asked_for_when_the_acks_of_the_old_one_are_durable() {
+    let (mut story, subscription) = Story::with_quakes();
+    let batch = subscription.shared_for_test().inbox().pop(10).expect("an event");
+    subscription.ack_batch(&batch.deliveries);
+    drop(subscription);
+    let _answer = story.want(SubscribeOptions::new("quakes", "other"));
+    assert_eq!(names(&story.pump()), ["Ack"]);
+    story.answer("Ack", anyport_protocol::message::Acked { registry_index: 8 });
+    assert_eq!(names(&story.pump()), ["Subscribe"]);
+}

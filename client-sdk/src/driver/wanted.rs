@@ -175,16 +175,19 @@ impl Session {
     }
 
     fn ask(&mut self, index: usize, now: Instant, out: &mut Vec<u8>) {
-        let wanted = &self.wanted[index];
-        if let Some(old) = self.active.values().find(|active| active.shared.inbox().name() == &wanted.name) {
-            // A change takes effect from where the old life has got to, so the broker must know that first.
+        let name = &self.wanted[index].name;
+        if let Some(old) = self.active.values().find(|active| active.shared.inbox().name() == name) {
+            // A change takes effect from where the old life has got to, so the broker must know that first. Its answer leads here
+            // again.
+            if self.is_acking() {
+                return;
+            }
             let mut inbox = old.shared.inbox();
             inbox.ask_for_cursors();
             let settled = !inbox.has_acks_due();
             drop(inbox);
-            if !settled || self.is_acking() {
-                self.due.notify_one();
-                return;
+            if !settled {
+                return self.push_ack(now, out);
             }
         }
         let (request, id) = (self.wanted[index].request(), self.wanted[index].id);

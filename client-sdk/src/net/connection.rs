@@ -56,6 +56,11 @@ impl Connection {
         self.connection.close_reason().is_some()
     }
 
+    /// Why the connection has ended, if it has.
+    pub(crate) fn close_reason(&self) -> Option<String> {
+        self.connection.close_reason().map(|reason| reason.to_string())
+    }
+
     pub(crate) fn close(&self, code: u16, reason: &str) {
         self.connection.close(VarInt::from_u32(code.into()), reason.as_bytes());
     }

@@ -35,6 +35,20 @@ impl Feed {
         }
     }
 
+    /// The same feed from behind its last ack.
+    pub(super) fn begin_again(&self) -> Self {
+        let position = self.cursor();
+        Self {
+            chain: Chain::new(position),
+            cover: Cover::new(position.offset),
+            queued_below_tail: 0,
+            partition: self.partition,
+            start: self.start,
+            tail: self.tail,
+            confirmed: self.confirmed,
+        }
+    }
+
     /// The next session goes on from the larger of both positions. What the registry has beyond ours is done with.
     pub(super) fn handle_session(&mut self, state: &FeedState) {
         self.chain.handle_resumed(state.position);

@@ -243,8 +243,11 @@ impl Inbox {
         self.feeds.iter().map(cursor).collect()
     }
 
-    /// Up to where frames have come: from here the next session goes on.
+    /// From here the next session goes on: up to where frames have come, if there is somebody who has them.
     pub(crate) fn positions(&self) -> Vec<Cursor> {
+        if self.abandoned {
+            return self.cursors();
+        }
         self.feeds.iter().map(|feed| feed.chain.position()).collect()
     }
 
@@ -332,11 +335,13 @@ impl Inbox {
         self.queued_bytes = 0;
     }
 
-    /// What a new owner of the subscription starts from: the same session, unacked events again.
+    /// What a new owner of the subscription starts from, in the same session: behind the last ack, so unacked events come again.
     pub(crate) fn begin_again(&self, state: &SubscriptionState, now: Instant) -> Self {
-        let mut next = Self::new(state, &self.cursors(), now);
+        let mut next = Self::new(state, &[], now);
+        next.feeds = self.feeds.iter().map(Feed::begin_again).collect();
         next.received_bytes = self.received_bytes;
         next.granted_bytes = self.granted_bytes;
+        next.acks_due = self.acks_due;
         next
     }
 

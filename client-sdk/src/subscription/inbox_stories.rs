@@ -169,3 +169,21 @@ fn acks_of_an_earlier_incarnation_change_nothing() {
     delivery.incarnation = Incarnation(6);
     assert!(!inbox.ack(&delivery));
 }
+
+#[test]
+fn a_new_owner_begins_behind_the_last_ack_even_if_the_session_began_further_on() {
+    let now = Instant::now();
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 6, events(&[2, 5]));
+    let deliveries = taken(&mut inbox);
+    inbox.ack(&deliveries[0]);
+    inbox.handle_disconnected("lost");
+    // The client has named its own position, so the session begins there.
+    inbox.handle_session(&state(6, 10));
+    inbox.abandon();
+    assert_eq!(inbox.positions(), [at(5)]);
+    let mut next = inbox.begin_again(&state(6, 10), now);
+    assert_eq!(next.positions(), [at(5)]);
+    receive(&mut next, 5, 10, events(&[5]));
+    assert_eq!(offsets(&taken(&mut next)), [5]);
+}
