@@ -56,7 +56,7 @@ pub struct Trouble {
     pub error: ReadError,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Command {
     Credit { bytes_total: u64 },
     Reopen { partition: PartitionId, position: Offset },
@@ -169,13 +169,13 @@ impl DeliveryTask {
                     None => return,
                 },
                 written = self.live.write_some(&self.connection), if !self.live.is_empty() => {
-                    if !self.on_written(written) { return }
+                    if !self.on_written(&written) { return }
                 }
                 Some(live) = self.live_in.recv(), if !self.joining && self.live.waiting_bytes() < CHUNK_BYTES => {
                     self.on_live(live);
                 }
                 written = self.replay.write_some(&self.connection), if !self.replay.is_empty() => {
-                    if !self.on_written(written) { return }
+                    if !self.on_written(&written) { return }
                 }
                 (feed, outcome) = wait(&mut self.pending), if self.pending.is_some() => {
                     self.pending = None;
@@ -355,7 +355,7 @@ impl DeliveryTask {
     }
 
     /// Returns false when the connection is gone.
-    fn on_written(&mut self, written: Result<(), WriteError>) -> bool {
+    fn on_written(&mut self, written: &Result<(), WriteError>) -> bool {
         match written {
             Ok(()) => true,
             Err(WriteError::Stopped) => {

@@ -72,7 +72,10 @@ fn endpoints() -> Result<(Endpoint, Endpoint)> {
     let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
-        .with_single_cert(vec![certified.cert.der().clone()], PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into()))?;
+        .with_single_cert(
+            vec![certified.cert.der().clone()],
+            PrivateKeyDer::Pkcs8(certified.signing_key.serialize_der().into()),
+        )?;
     let mut roots = RootCertStore::empty();
     roots.add(certified.cert.der().clone())?;
     let client = rustls::ClientConfig::builder_with_provider(provider)

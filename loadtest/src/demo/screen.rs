@@ -63,7 +63,7 @@ impl Screen {
             bar.set_style(style("{prefix:9} {msg}"));
             bar.set_prefix(name.to_owned());
             follow(bar, move |bar| {
-                bar.set_message(format!("{} live, {} replayed", progress.live(), progress.replayed()))
+                bar.set_message(format!("{} live, {} replayed", progress.live(), progress.replayed()));
             });
         }
     }
