@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     });
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
-    match run(config) {
+    match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -26,15 +26,15 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(config: Config) -> anyhow::Result<()> {
+async fn run(config: &Config) -> anyhow::Result<()> {
     let metrics = PrometheusBuilder::new().build_recorder();
     let handle = metrics.handle();
     metrics::set_global_recorder(metrics).context("install the metrics recorder")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
 
-    let server = server::start(config.clone(), handle).await?;
-    say_ready(&config, &server)?;
+    let server = server::start(config, handle).await?;
+    say_ready(config, &server)?;
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

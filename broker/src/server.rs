@@ -63,14 +63,14 @@ pub struct Server {
 }
 
 /// Starts everything; when this returns, clients are being served.
-pub async fn start(config: Config, metrics: PrometheusHandle) -> Result<Server, StartError> {
+pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server, StartError> {
     // Ports first: that another broker runs here is the commonest reason not to start.
     let admin_listener =
         admin::bind(config.admin).await.map_err(|source| StartError::Admin { address: config.admin, source })?;
-    let store = open_store(&config).await?;
+    let store = open_store(config).await?;
     let own = OwnFacts::load(&store)?;
     let listener =
-        net::bind(EndpointOptions { listen: config.listen, identity: tls_identity(&config)?, keys: own.keys })?;
+        net::bind(EndpointOptions { listen: config.listen, identity: tls_identity(config)?, keys: own.keys })?;
 
     let groups = cluster::start(store.clone(), config.group_options()).await?;
     let tails: Vec<_> = groups.partitions.iter().map(|partition| partition.bounds().tail).collect();
