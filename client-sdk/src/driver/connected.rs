@@ -6,7 +6,7 @@ use anyport_protocol::message::{FrameHeader, ToClient};
 use anyport_protocol::{Code, Fault};
 use tokio::task::JoinSet;
 
-use super::session::Next;
+use super::answers::Next;
 use super::{Asked, Driver, Link, Status};
 use crate::Error;
 use crate::net::{Connection, FrameReader, FrameWriter, StreamError};

@@ -3,6 +3,8 @@
 //!
 //! Publishers have tasks of their own, which take the connection from [`Link`]; feed streams are read by tasks that this one owns.
 
+mod answers;
+mod connect;
 mod connected;
 mod handshake;
 mod routes;
@@ -20,7 +22,7 @@ use crate::Error;
 use crate::backoff::Backoff;
 use crate::director::Director;
 use crate::home::{Home, Identity, Lock};
-use crate::net::{ConnectError, Connection, Dialer, FrameReader, FrameWriter, Trust};
+use crate::net::{Connection, Dialer, Trust};
 use crate::subscription::{SubscribeOptions, Subscription};
 use connected::Ended;
 use routes::Routes;
@@ -174,60 +176,6 @@ impl Driver {
         }
     }
 
-    /// Tries servers until one answers, with a first flight that identifies the client and resumes its session.
-    async fn connect(&mut self) -> Result<(Connection, FrameWriter, FrameReader), Ended> {
-        loop {
-            let error = match self.attempt().await? {
-                Ok(connected) => {
-                    self.director.handle_connected();
-                    return Ok(connected);
-                }
-                Err(error) => error,
-            };
-            tracing::debug!(server = self.director.server(), %error, "connect");
-            if let ConnectError::Certificate(reason) = &error {
-                // The authorities may have been replaced since they were read.
-                self.trust = None;
-                if !self.was_connected {
-                    let server = self.director.server().to_owned();
-                    return Err(Ended::Over(Error::Certificate { server, reason: reason.clone() }));
-                }
-            }
-            self.session.handle_attempt_failed();
-            let trouble = format!("{}: {error}", self.director.server());
-            self.told.status.send_replace(Status::Connecting { trouble: Some(trouble) });
-            if self.director.handle_failure() {
-                let wait = self.backoff.handle_failure(rand::random());
-                self.pause(wait).await?;
-            }
-        }
-    }
-
-    async fn attempt(&mut self) -> Result<Result<(Connection, FrameWriter, FrameReader), ConnectError>, Ended> {
-        let trust = self.load_trust().await?;
-        let (flight, is_idempotent) = self.first_flight().await.map_err(Ended::Over)?;
-        let (dialer, server) = (self.dialer.clone(), self.director.server().to_owned());
-        let limit = self.director.attempt_timeout();
-        let attempt = dialer.connect(&server, &trust, &flight, is_idempotent, limit);
-        tokio::pin!(attempt);
-        loop {
-            tokio::select! {
-                connected = &mut attempt => return Ok(connected),
-                command = self.commands.recv() => self.on_command_offline(command).await?,
-            }
-        }
-    }
-
-    async fn load_trust(&mut self) -> Result<Trust, Ended> {
-        if let Some(trust) = &self.trust {
-            return Ok(trust.clone());
-        }
-        let folder = self.home.authorities();
-        let trust = blocking(move || Trust::load(&folder)).await.map_err(Ended::Over)?;
-        self.trust = Some(trust.clone());
-        Ok(trust)
-    }
-
     async fn wait_to_reconnect(&mut self, reason: String, wait: Option<Duration>) -> bool {
         tracing::info!(reason, "connection lost");
         self.told.status.send_replace(Status::Connecting { trouble: Some(reason) });
@@ -236,17 +184,6 @@ impl Driver {
             Ok(()) => true,
             Err(Ended::Suspended) => self.wait_for_resume().await,
             Err(_) => false,
-        }
-    }
-
-    /// Waits, but for commands that end the wait.
-    async fn pause(&mut self, wait: Duration) -> Result<(), Ended> {
-        let end = tokio::time::Instant::now() + wait;
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep_until(end) => return Ok(()),
-                command = self.commands.recv() => self.on_command_offline(command).await?,
-            }
         }
     }
 

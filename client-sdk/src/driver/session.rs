@@ -1,6 +1,6 @@
 //! The session as the client knows it: what it asked for, what was answered, what is to be said next.
 //!
-//! A plain state machine. Inputs: `want`, `leave`, `handle_connected`, `handle_message`, `handle_disconnected`, `handle_over`.
+//! A plain state machine, in three files: this one, `wanted` and `answers`. Inputs: `want`, `leave`, `handle_message`, `handle_disconnected`, `handle_over`.
 //! Output: `pump` appends the requests that are due to a buffer, and `handle_message` returns what the driver must do. Before
 //! `push_open` the driver calls `choose_epoch` and saves the state: an epoch is on disk before it is used.
 
@@ -8,10 +8,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyport_protocol::message::{
-    Ack, CloseSession, Credit, OpenSession, Reopen, SessionOpened, SubscriptionState, ToBroker, ToClient,
-};
-use anyport_protocol::{ClientId, Code, Cursor, Fault, Incarnation, Nonce, PartitionId, SessionEpoch};
+use anyport_protocol::message::{Ack, CloseSession, Credit, OpenSession, Reopen, SubscriptionState, ToBroker};
+use anyport_protocol::{ClientId, Cursor, Incarnation, Nonce, PartitionId, SessionEpoch};
 use tokio::sync::Notify;
 
 use super::wanted::{Leaving, Wanted};
@@ -21,9 +19,6 @@ use crate::subscription::{Notice, Shared};
 
 /// A broker that answers nothing for so long is left for another.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// Others that open sessions of this identity just now may be in the way so often.
-const STALE_EPOCHS_MAX: u32 = 3;
 
 /// For a refusal that names no time.
 pub(super) const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -35,14 +30,14 @@ pub(super) struct Session {
     pub(super) client: Option<ClientId>,
     /// Told when an inbox has something for `pump`.
     pub(super) due: Arc<Notify>,
-    nonce: Nonce,
+    pub(super) nonce: Nonce,
     /// The one this process uses; none before its first session.
-    epoch: Option<SessionEpoch>,
+    pub(super) epoch: Option<SessionEpoch>,
     /// Whether a session has ever been open in this process.
-    established: bool,
+    pub(super) established: bool,
     /// Of the connection.
-    is_open: bool,
-    requests: HashMap<u32, (Request, Instant)>,
+    pub(super) is_open: bool,
+    pub(super) requests: HashMap<u32, (Request, Instant)>,
     next_request: u32,
     /// What was saved by an earlier process, kept up to date by `snapshot`.
     pub(super) saved: ResumeState,
@@ -54,7 +49,7 @@ pub(super) struct Session {
     /// Requests that came of an answer, to go out with the next that are due.
     pub(super) postponed: Vec<u8>,
     /// How often the broker knew a higher epoch before the first session was open.
-    stale_epochs: u32,
+    pub(super) stale_epochs: u32,
     over: Option<Error>,
     /// `active` has changed, so those who route frames must learn of it.
     pub(super) are_routes_stale: bool,
@@ -78,25 +73,6 @@ pub(super) enum Request {
     Unsubscribe { leaving: u64 },
     Ack(Moves),
     Close(Moves),
-}
-
-/// What the driver must do after a message.
-#[derive(Debug)]
-pub(super) enum Next {
-    GoOn,
-    /// Of the handshake; the driver keeps the identity.
-    Handshake(ToClient),
-    GoAway {
-        after: Duration,
-    },
-    SessionClosed,
-    /// Leave this connection and try again, not before the time if one is named.
-    Leave {
-        reason: String,
-        wait: Option<Duration>,
-    },
-    /// Nothing can be done with this client.
-    Over(Error),
 }
 
 impl Session {
@@ -237,132 +213,6 @@ impl Session {
         self.requests.values().any(|(_, since)| now >= *since + ANSWER_TIMEOUT)
     }
 
-    pub(super) fn handle_message(&mut self, number: u32, message: ToClient, now: Instant) -> Next {
-        let request = self.requests.remove(&number).map(|(request, _)| request);
-        match (message, request) {
-            (message, Some(Request::Identify)) if !matches!(message, ToClient::Refused(_)) => Next::Handshake(message),
-            (ToClient::SessionOpened(opened), Some(Request::Open)) => self.on_opened(opened, now),
-            (ToClient::Subscribed(answer), Some(Request::Subscribe { wanted })) => {
-                self.on_subscribed(wanted, answer, now)
-            }
-            (ToClient::Unsubscribed(answer), Some(Request::Unsubscribe { leaving })) => {
-                self.saw(answer.registry_index);
-                self.on_unsubscribed(leaving)
-            }
-            (ToClient::Acked(answer), Some(Request::Ack(moves))) => {
-                self.saw(answer.registry_index);
-                self.on_acked(&moves)
-            }
-            (ToClient::SessionClosed(_), Some(Request::Close(moves))) => {
-                self.is_open = false;
-                self.on_acked(&moves);
-                Next::SessionClosed
-            }
-            (ToClient::Refused(refused), request) => self.on_refused(refused.fault, request.as_ref(), now),
-            (ToClient::TakenOver(taken), None) if taken.nonce != self.nonce => self.on_taken_over(),
-            (ToClient::GoAway(away), None) => {
-                Next::GoAway { after: Duration::from_millis(away.reconnect_after_ms.into()) }
-            }
-            (ToClient::SubscriptionEnded(ended), None) => self.on_ended(ended.incarnation),
-            (other, request) => {
-                tracing::debug!(name = other.name(), ?request, "a message that is not expected now");
-                Next::GoOn
-            }
-        }
-    }
-
-    fn saw(&mut self, registry_index: u64) {
-        self.saved.registry_seen = self.saved.registry_seen.max(registry_index);
-    }
-
-    fn on_opened(&mut self, opened: SessionOpened, now: Instant) -> Next {
-        self.is_open = true;
-        self.established = true;
-        self.is_dirty = true;
-        self.saw(opened.registry_index);
-        self.record = opened.subscriptions;
-        let incarnations: Vec<_> = self.active.keys().copied().collect();
-        for incarnation in incarnations {
-            match self.record.iter().find(|state| state.incarnation == incarnation) {
-                Some(state) => self.active[&incarnation].shared.inbox().handle_session(state),
-                None => drop(self.on_ended(incarnation)),
-            }
-        }
-        tracing::debug!(subscriptions = self.record.len(), elapsed = ?now.elapsed(), "session open");
-        Next::GoOn
-    }
-
-    fn on_acked(&mut self, moves: &Moves) -> Next {
-        for (incarnation, cursors) in moves {
-            if let Some(active) = self.active.get(incarnation) {
-                active.shared.inbox().handle_acked(cursors);
-            }
-        }
-        Next::GoOn
-    }
-
-    /// The broker has ended a subscription, or it is not in the record any more.
-    fn on_ended(&mut self, incarnation: Incarnation) -> Next {
-        self.record.retain(|state| state.incarnation != incarnation);
-        if let Some(active) = self.active.remove(&incarnation) {
-            self.are_routes_stale = true;
-            let mut inbox = active.shared.inbox();
-            self.saved.subscriptions.remove(inbox.name());
-            let cause = Error::SubscriptionExpired { name: inbox.name().to_string() };
-            inbox.handle_over(cause, Some(Notice::SubscriptionExpired));
-        }
-        self.is_dirty = true;
-        Next::GoOn
-    }
-
-    /// Final: fighting back would have two sessions take over from each other for ever.
-    fn on_taken_over(&mut self) -> Next {
-        self.handle_over(&Error::TakenOver);
-        Next::GoOn
-    }
-
-    fn on_refused(&mut self, fault: Fault, request: Option<&Request>, now: Instant) -> Next {
-        match request {
-            Some(Request::Identify) if fault.retry() => leave(&fault),
-            Some(Request::Identify) => Next::Over(Error::Refused(fault)),
-            Some(Request::Open) => self.on_open_refused(fault),
-            Some(Request::Subscribe { wanted }) => self.on_subscribe_refused(*wanted, fault, now),
-            Some(Request::Unsubscribe { leaving }) => self.on_unsubscribe_refused(*leaving, fault, now),
-            Some(Request::Ack(_) | Request::Close(_)) if fault.is(Code::StaleEpoch) || fault.is(Code::TakenOver) => {
-                self.on_taken_over()
-            }
-            Some(Request::Close(_)) => Next::SessionClosed,
-            Some(Request::Ack(_)) => leave(&fault),
-            // Credit given in the first flight to what turns out to have ended, or to a session that was refused.
-            None if fault.is(Code::UnknownSubscription) || fault.is(Code::NoSession) => Next::GoOn,
-            None => {
-                tracing::warn!(%fault, "the broker reports");
-                Next::GoOn
-            }
-        }
-    }
-
-    fn on_open_refused(&mut self, fault: Fault) -> Next {
-        match fault.value {
-            // Only this process's saved state is behind: it was lost, or the identity was used elsewhere. This session is the newer.
-            Some(current) if fault.is(Code::StaleEpoch) && !self.established => {
-                self.stale_epochs += 1;
-                if self.stale_epochs > STALE_EPOCHS_MAX {
-                    return self.on_taken_over();
-                }
-                self.saved.epoch = SessionEpoch(current.saturating_add(1));
-                self.epoch = Some(self.saved.epoch);
-                Next::GoOn
-            }
-            _ if fault.is(Code::StaleEpoch) || fault.is(Code::TakenOver) => self.on_taken_over(),
-            _ if fault.retry() || fault.is(Code::NoSession) => leave(&fault),
-            _ => {
-                self.handle_over(&Error::Refused(fault));
-                Next::GoOn
-            }
-        }
-    }
-
     /// The first flight has not arrived, or nobody will answer it.
     pub(super) fn handle_attempt_failed(&mut self) {
         self.requests.clear();
@@ -418,11 +268,6 @@ impl Session {
             self.saved.subscriptions.insert(inbox.name().clone(), saved);
         }
     }
-}
-
-pub(super) fn leave(fault: &Fault) -> Next {
-    let wait = fault.retry_after_ms.map(|ms| Duration::from_millis(ms.into()));
-    Next::Leave { reason: fault.to_string(), wait }
 }
 
 #[cfg(test)]

@@ -1,11 +1,13 @@
 use anyport_protocol::message::feed::{FeedContent, FeedFrame, FeedId};
 use anyport_protocol::message::{
-    FeedState, FrameBuffer, OpenSession, Refused, SubscribeOutcome, Subscribed, SubscriptionEnded, TakenOver,
+    FeedState, FrameBuffer, OpenSession, Refused, SessionOpened, SubscribeOutcome, Subscribed, SubscriptionEnded,
+    TakenOver, ToClient,
 };
-use anyport_protocol::{LogEpoch, Offset, OffsetRange};
+use anyport_protocol::{Code, Fault, LogEpoch, Offset, OffsetRange};
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use super::super::answers::Next;
 use super::*;
 use crate::subscription::{SubscribeOptions, Subscription};
 

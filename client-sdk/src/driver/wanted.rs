@@ -8,7 +8,8 @@ use anyport_protocol::message::{Subscribe, Subscribed, SubscriptionState, Unsubs
 use anyport_protocol::{Code, Cursor, Fault, Incarnation, SubscriptionName};
 use tokio::sync::oneshot;
 
-use super::session::{Active, Next, RETRY_AFTER, Request, Session, leave};
+use super::answers::{Next, leave};
+use super::session::{Active, RETRY_AFTER, Request, Session};
 use crate::Error;
 use crate::home::ResumeToken;
 use crate::subscription::{Inbox, Shared, SubscribeOptions, Subscription};

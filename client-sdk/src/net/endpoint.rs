@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TransportConfig, VarInt};
+use quinn::{ConnectionError, Endpoint, EndpointConfig, IdleTimeout, TokenMemoryCache, TransportConfig, VarInt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::time::timeout;
 
@@ -54,6 +54,9 @@ pub(crate) enum ConnectError {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dialer {
     endpoint: Arc<Mutex<Option<Endpoint>>>,
+    /// By which a server knows an address that it has validated before. Without one it may send only three times what it has had
+    /// from us until the handshake is done, so what was missed would come a round trip later.
+    address_tokens: Arc<TokenMemoryCache>,
 }
 
 impl Dialer {
@@ -69,7 +72,7 @@ impl Dialer {
     ) -> Result<(Connection, FrameWriter, FrameReader), ConnectError> {
         let attempt = async {
             let address = resolve(server).await?;
-            let config = client_config(trust);
+            let config = client_config(trust, Arc::clone(&self.address_tokens));
             let connecting = self.endpoint_for(address)?.connect_with(config, address, host_of(server))?;
             let opening = match if is_idempotent { connecting.into_0rtt() } else { Err(connecting) } {
                 Ok((connection, accepted)) => Opening::early(connection, accepted),
@@ -139,7 +142,7 @@ fn host_of(server: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-fn client_config(trust: &Trust) -> quinn::ClientConfig {
+fn client_config(trust: &Trust, address_tokens: Arc<TokenMemoryCache>) -> quinn::ClientConfig {
     let crypto = QuicClientConfig::try_from(trust.config()).expect("the provider has the suite that QUIC begins with");
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     let mut transport = TransportConfig::default();
@@ -153,7 +156,7 @@ fn client_config(trust: &Trust) -> quinn::ClientConfig {
         .max_concurrent_bidi_streams(VarInt::from_u32(0))
         .max_concurrent_uni_streams(VarInt::from_u32(FEED_STREAMS))
         .datagram_receive_buffer_size(None);
-    config.transport_config(Arc::new(transport));
+    config.transport_config(Arc::new(transport)).token_store(address_tokens);
     config
 }
 

@@ -1,0 +1,75 @@
+//! Finding a broker that answers.
+
+use std::time::Duration;
+
+use super::connected::Ended;
+use super::{Driver, Status, blocking};
+use crate::Error;
+use crate::net::{ConnectError, Connection, FrameReader, FrameWriter, Trust};
+
+impl Driver {
+    /// Tries servers until one answers, with a first flight that identifies the client and resumes its session.
+    pub(super) async fn connect(&mut self) -> Result<(Connection, FrameWriter, FrameReader), Ended> {
+        loop {
+            let error = match self.attempt().await? {
+                Ok(connected) => {
+                    self.director.handle_connected();
+                    return Ok(connected);
+                }
+                Err(error) => error,
+            };
+            tracing::debug!(server = self.director.server(), %error, "connect");
+            if let ConnectError::Certificate(reason) = &error {
+                // The authorities may have been replaced since they were read.
+                self.trust = None;
+                if !self.was_connected {
+                    let server = self.director.server().to_owned();
+                    return Err(Ended::Over(Error::Certificate { server, reason: reason.clone() }));
+                }
+            }
+            self.session.handle_attempt_failed();
+            let trouble = format!("{}: {error}", self.director.server());
+            self.told.status.send_replace(Status::Connecting { trouble: Some(trouble) });
+            if self.director.handle_failure() {
+                let wait = self.backoff.handle_failure(rand::random());
+                self.pause(wait).await?;
+            }
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<Result<(Connection, FrameWriter, FrameReader), ConnectError>, Ended> {
+        let trust = self.load_trust().await?;
+        let (flight, is_idempotent) = self.first_flight().await.map_err(Ended::Over)?;
+        let (dialer, server) = (self.dialer.clone(), self.director.server().to_owned());
+        let limit = self.director.attempt_timeout();
+        let attempt = dialer.connect(&server, &trust, &flight, is_idempotent, limit);
+        tokio::pin!(attempt);
+        loop {
+            tokio::select! {
+                connected = &mut attempt => return Ok(connected),
+                command = self.commands.recv() => self.on_command_offline(command).await?,
+            }
+        }
+    }
+
+    async fn load_trust(&mut self) -> Result<Trust, Ended> {
+        if let Some(trust) = &self.trust {
+            return Ok(trust.clone());
+        }
+        let folder = self.home.authorities();
+        let trust = blocking(move || Trust::load(&folder)).await.map_err(Ended::Over)?;
+        self.trust = Some(trust.clone());
+        Ok(trust)
+    }
+
+    /// Waits, but for commands that end the wait.
+    pub(super) async fn pause(&mut self, wait: Duration) -> Result<(), Ended> {
+        let end = tokio::time::Instant::now() + wait;
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(end) => return Ok(()),
+                command = self.commands.recv() => self.on_command_offline(command).await?,
+            }
+        }
+    }
+}
