@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyport_protocol::message::{DecodeError, Hello, PROTOCOL_VERSION, Refused, ToBroker, ToClient, Welcome};
-use anyport_protocol::{ClientId, Code, Fault};
+use anyport_protocol::{ClientId, Code, Fault, SessionEpoch};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -26,6 +26,8 @@ pub(super) struct Control {
     pub(super) greeted: bool,
     pub(super) client: Option<ClientId>,
     pub(super) session: Option<Session>,
+    /// The session of this connection was ended by a newer one, with this epoch.
+    taken_over_by: Option<SessionEpoch>,
     /// Told to the publish streams, which wait for it.
     pub(super) login: watch::Sender<Option<ClientId>>,
     pub(super) pushes: mpsc::Sender<Push>,
@@ -65,6 +67,7 @@ impl Control {
             greeted: false,
             client: None,
             session: None,
+            taken_over_by: None,
             login,
             pushes,
             troubles,
@@ -125,7 +128,10 @@ impl Control {
             ToBroker::Hello(hello) => self.on_hello(&hello),
             ToBroker::Register(_) => self.on_register().await,
             ToBroker::Login(login) => self.on_login(&login),
-            ToBroker::OpenSession(open) => self.on_open(open).await,
+            ToBroker::OpenSession(open) => {
+                self.taken_over_by = None;
+                self.on_open(open).await
+            }
             ToBroker::Subscribe(subscribe) => self.on_subscribe(subscribe).await,
             ToBroker::Unsubscribe(unsubscribe) => self.on_unsubscribe(unsubscribe).await,
             ToBroker::Ack(ack) => self.on_ack(ack),
@@ -170,6 +176,7 @@ impl Control {
             Push::TakenOver(taken) => {
                 // Ended first, so that nothing is delivered after the notice.
                 self.session = None;
+                self.taken_over_by = Some(taken.epoch);
                 self.send(0, &taken.into()).await;
             }
             Push::SubscriptionEnded(ended) => {
@@ -196,7 +203,11 @@ impl Control {
     }
 
     pub(super) fn session(&self) -> Result<&Session, Fault> {
-        self.session.as_ref().ok_or_else(|| Fault::new(Code::NoSession, "open a session first"))
+        self.session.as_ref().ok_or_else(|| match self.taken_over_by {
+            // As the registry would answer: what is late is refused alike, whether the notice or the request was faster.
+            Some(epoch) => Fault::new(Code::StaleEpoch, "a newer session of this client has begun").with_value(epoch.0),
+            None => Fault::new(Code::NoSession, "open a session first"),
+        })
     }
 
     /// Early data may be a replay by somebody who recorded it; what is not idempotent waits until it cannot be.
