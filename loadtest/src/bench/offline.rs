@@ -19,7 +19,7 @@ const WARM_UP_ROUNDS: u64 = 2;
 
 /// Registers clients with one subscription each, all of which then stay away.
 pub async fn run(folder: &Path, clients: u64) -> Result<()> {
-    let broker = start(folder).await?;
+    let mut broker = start(folder).await?;
     let empty = measure(&broker)?;
     // The first ones also fill the store's write buffers and caches, which are bounded and not per client.
     for _ in 0..WARM_UP_ROUNDS {
@@ -28,15 +28,20 @@ pub async fn run(folder: &Path, clients: u64) -> Result<()> {
     let warm = measure(&broker)?;
     register(&broker, clients).await?;
     let after = measure(&broker)?;
+    broker.terminate().await?;
+    broker.start_again().await?;
+    let restarted = measure(&broker)?;
     let each = |after: u64, before: u64| (after as f64 - before as f64) / clients as f64;
     say(&format!(
         "offline   {} clients with a subscription each, all away: broker memory {:.1} MB empty, {:.1} MB before the \
-         last {clients}, {:.1} MB after: {:.1} bytes for each of those; disk {:.1} MB: {:.0} bytes each, its log included",
+         last {clients}, {:.1} MB after: {:.1} bytes for each of those; {:.1} MB after a restart: {:.1} bytes for each of all; disk {:.1} MB: {:.0} bytes each, its log included",
         (WARM_UP_ROUNDS + 1) * clients,
         empty.0 as f64 / 1e6,
         warm.0 as f64 / 1e6,
         after.0 as f64 / 1e6,
         each(after.0, warm.0),
+        restarted.0 as f64 / 1e6,
+        (restarted.0 as f64 - empty.0 as f64) / ((WARM_UP_ROUNDS + 1) * clients) as f64,
         after.1 as f64 / 1e6,
         each(after.1, warm.1),
     ));
