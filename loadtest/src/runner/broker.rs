@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
@@ -14,6 +14,9 @@ use tokio::time::timeout;
 
 use super::ports::free_loopback_port;
 use super::program::{Program, tail};
+
+/// A killed process is gone as soon as its threads have left the system.
+const KILL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How a broker is started.
 #[derive(Clone, Debug)]
@@ -63,6 +66,14 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.drain.abort();
+        // Gone before its folder is removed, or what it still writes would be left behind. A process that has been reaped
+        // is not killed again.
+        if self.child.start_kill().is_ok() {
+            let deadline = Instant::now() + KILL_TIMEOUT;
+            while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
     }
 }
 
@@ -140,15 +151,17 @@ impl BrokerProcess {
 
     /// SIGTERM: asks the broker to stop and waits until it has.
     pub async fn terminate(&mut self) -> Result<ExitStatus> {
-        let mut running = self.take_running()?;
+        let running = self.running.as_ref().context("this broker is not running")?;
         signal(&running.child, "TERM").await?;
-        match timeout(self.options.stop_timeout, running.child.wait()).await {
-            Ok(status) => status.context("wait for the broker to stop"),
-            Err(_) => bail!(
-                "still running {:?} after SIGTERM; the log ends:\n{}",
-                self.options.stop_timeout,
-                tail(&self.log())
-            ),
+        self.ended(self.options.stop_timeout).await.context("after SIGTERM")
+    }
+
+    /// Waits for a broker that is to end by itself. One that does not is killed.
+    pub async fn ended(&mut self, within: Duration) -> Result<ExitStatus> {
+        let mut running = self.take_running()?;
+        match timeout(within, running.child.wait()).await {
+            Ok(status) => status.context("wait for the broker to end"),
+            Err(_) => bail!("still running after {within:?}; the log ends:\n{}", tail(&self.log())),
         }
     }
 
@@ -240,7 +253,7 @@ mod tests {
     }
 
     const SERVE: &str =
-        "echo start >> starts; echo starting up; echo ready at $3; trap 'exit 7' TERM; while :; do sleep 0.01; done";
+        "echo start >> starts; echo starting up; trap 'exit 7' TERM; echo ready at $3; while :; do sleep 0.01; done";
 
     #[tokio::test]
     async fn a_killed_broker_starts_again_on_the_same_port_and_a_terminated_one_says_how_it_ended() {
