@@ -1,6 +1,7 @@
 //! The control stream: requests in order, answers, pushes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyport_protocol::message::{DecodeError, Hello, PROTOCOL_VERSION, Refused, ToBroker, ToClient, Welcome};
 use anyport_protocol::{ClientId, Code, Fault, SessionEpoch};
@@ -8,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::open::Session;
 use super::table::{PUSHES, Push};
@@ -33,12 +35,15 @@ pub(super) struct Control {
     pub(super) pushes: mpsc::Sender<Push>,
     pub(super) troubles: mpsc::UnboundedSender<Trouble>,
     /// When the registry is to hear that the session's subscriptions are in use.
-    pub(super) touch_at: Option<tokio::time::Instant>,
+    pub(super) touch_at: Option<Instant>,
     writer: FrameWriter,
     pushes_in: mpsc::Receiver<Push>,
     troubles_in: mpsc::UnboundedReceiver<Trouble>,
     acks: FuturesUnordered<BoxFuture<'static, (u32, ToClient)>>,
 }
+
+/// Who has not said who it is after so long will not, and must not hold a connection by keeping it alive.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Above every feed stream: an answer must not wait behind a replay.
 const CONTROL_PRIORITY: i32 = 2;
@@ -80,13 +85,16 @@ impl Control {
     }
 
     pub(super) async fn run(mut self, mut reader: FrameReader) -> Result<(), ReadError> {
+        let login_by = Instant::now() + LOGIN_TIMEOUT;
         loop {
             tokio::select! {
                 biased;
-                Some(push) = self.pushes_in.recv() => {
-                    if !self.on_push(push).await { return Ok(()) }
-                }
+                Some(push) = self.pushes_in.recv() => self.on_push(push).await,
                 Some(trouble) = self.troubles_in.recv() => self.on_trouble(trouble).await,
+                () = tokio::time::sleep_until(login_by), if self.client.is_none() => {
+                    self.connection.close(Code::NotLoggedIn, "nobody logged in in time");
+                    return Ok(());
+                }
                 () = touch::due(self.touch_at) => self.touch().await,
                 Some((request, answer)) = self.acks.next(), if !self.acks.is_empty() => self.send(request, &answer).await,
                 frame = reader.next(), if self.acks.len() < ACKS_WAITING_MAX => match frame? {
@@ -170,8 +178,7 @@ impl Control {
         let _ = self.writer.write(&frame).await;
     }
 
-    /// Returns false when the session is over and the connection with it.
-    async fn on_push(&mut self, push: Push) -> bool {
+    async fn on_push(&mut self, push: Push) {
         match push {
             Push::TakenOver(taken) => {
                 // Ended first, so that nothing is delivered after the notice.
@@ -187,7 +194,6 @@ impl Control {
             }
             Push::GoAway(away) => self.send(0, &away.into()).await,
         }
-        true
     }
 
     async fn on_trouble(&mut self, trouble: Trouble) {

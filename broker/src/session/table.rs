@@ -26,12 +26,21 @@ pub struct SessionTable {
 
 #[derive(Debug)]
 struct Live {
+    epoch: SessionEpoch,
+    nonce: Nonce,
     connection: usize,
     pushes: mpsc::Sender<Push>,
 }
 
+impl Live {
+    fn taken_over_by(&self, winner: &Self) {
+        let _ = self.pushes.try_send(Push::TakenOver(TakenOver { epoch: winner.epoch, nonce: winner.nonce }));
+    }
+}
+
 impl SessionTable {
-    /// The registry has accepted this session; any other live one of the client has been taken over, and is told.
+    /// The registry has accepted this session. Of it and another live one of the client the one with the higher epoch stays,
+    /// in whichever order they are announced, and the other is told.
     pub fn opened(
         &self,
         client: ClientId,
@@ -40,10 +49,14 @@ impl SessionTable {
         connection: usize,
         pushes: mpsc::Sender<Push>,
     ) {
-        let before = self.lock().insert(client, Live { connection, pushes });
-        if let Some(before) = before.filter(|before| before.connection != connection) {
-            let _ = before.pushes.try_send(Push::TakenOver(TakenOver { epoch, nonce }));
+        let session = Live { epoch, nonce, connection, pushes };
+        let mut live = self.lock();
+        match live.get(&client).filter(|other| other.connection != connection) {
+            Some(newer) if newer.epoch > epoch => return session.taken_over_by(newer),
+            Some(older) => older.taken_over_by(&session),
+            None => {}
         }
+        live.insert(client, session);
     }
 
     pub fn closed(&self, client: ClientId, connection: usize) {
@@ -99,6 +112,18 @@ mod tests {
         let Ok(Push::TakenOver(taken)) = older.try_recv() else { panic!("nothing pushed") };
         assert_eq!(taken, TakenOver { epoch: SessionEpoch(2), nonce: Nonce([2; 16]) });
         assert!(newer.try_recv().is_err());
+    }
+
+    #[test]
+    fn an_older_session_that_is_announced_late_is_the_one_taken_over() {
+        let table = SessionTable::default();
+        let mut newer = open(&table, 2);
+        let mut older = open(&table, 1);
+        let Ok(Push::TakenOver(taken)) = older.try_recv() else { panic!("nothing pushed") };
+        assert_eq!(taken.epoch, SessionEpoch(2));
+        assert!(newer.try_recv().is_err());
+        table.closed(CLIENT, 1);
+        assert_eq!(table.len(), 1);
     }
 
     #[test]
