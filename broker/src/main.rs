@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", told(&error));
             ExitCode::FAILURE
         }
     }
@@ -45,6 +45,15 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     }
     tracing::info!("stopping");
     server.stop().await.context("close the store")
+}
+
+/// The error and its causes, each once: most of our errors tell their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |told, cause| match told {
+        told if told.is_empty() => cause,
+        told if told.contains(&cause) => told,
+        told => format!("{told}: {cause}"),
+    })
 }
 
 /// One line for whoever waits for it, then what to type next.

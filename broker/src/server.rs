@@ -25,6 +25,9 @@ use anyport_protocol::message::GoAway;
 /// Shards of the client registry. Fixed for the life of a store.
 pub(crate) const REGISTRY_SHARDS: u16 = 4;
 
+/// How long a notice takes to be on its way.
+const NOTICE: Duration = Duration::from_millis(100);
+
 /// How long clients get to hear that the broker leaves.
 const GOODBYE: Duration = Duration::from_millis(500);
 
@@ -119,7 +122,11 @@ impl Server {
     /// Stops in order: clients are told, connections end, groups stop proposing, the store syncs and closes.
     pub async fn stop(self) -> Result<(), StoreError> {
         let reconnect_after_ms = 1000;
-        self.broker.sessions.push_to_all(&Push::GoAway(GoAway { reconnect_after_ms }));
+        if !self.broker.sessions.is_empty() {
+            self.broker.sessions.push_to_all(&Push::GoAway(GoAway { reconnect_after_ms }));
+            // A notice written at the moment its connection is closed would not be sent any more.
+            tokio::time::sleep(NOTICE).await;
+        }
         self.listener.close(Code::ShuttingDown, GOODBYE).await;
         self.groups.shutdown().await;
         self.stop_admin.cancel();

@@ -78,7 +78,13 @@ async fn connect(common: &Common, interrupt: &mut Interrupt) -> Result<Result<Cl
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        client = Client::connect(options) => Ok(Ok(client?)),
+        client = Client::connect(options) => {
+            let client = client?;
+            if client.is_relaxed() {
+                tell::say("this broker is relaxed: a crash of its machine may lose what it has acked");
+            }
+            Ok(Ok(client))
+        }
         exit = interrupt.wait() => Ok(Err(exit)),
         () = slow => unreachable!("it never ends"),
     }
