@@ -1,5 +1,6 @@
 //! Disks that fill up, and a disk that fails: publishes are refused or the broker ends, loudly, and nothing acked is lost.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -27,6 +28,11 @@ const PROBER: u32 = 1;
 
 fn broker(arguments: &[&str]) -> BrokerOptions {
     BrokerOptions { arguments: arguments.iter().map(ToString::to_string).collect(), ..BrokerOptions::default() }
+}
+
+/// Says so past the test harness, which would swallow it.
+fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// Publishers that wait for room for as long as a test may take.
@@ -130,7 +136,7 @@ impl SmallDisk {
             Ok(output) if output.status.success() => Ok(Some(Self { folder })),
             refused => {
                 let why = refused.map(|output| String::from_utf8_lossy(&output.stderr).trim().to_owned());
-                eprintln!("SKIPPED: this test needs to mount a tmpfs, and may not: {why:?}");
+                skipped(&format!("a test of a full disk needs to mount a tmpfs, and may not: {why:?}"));
                 Ok(None)
             }
         }
@@ -222,7 +228,7 @@ async fn a_failed_sync_ends_the_broker_loudly_and_nothing_acked_is_lost() -> Res
     std::fs::write(&source, BROKEN_SYNC)?;
     let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).output();
     if !built.as_ref().is_ok_and(|output| output.status.success()) {
-        eprintln!("SKIPPED: this test needs a C compiler: {built:?}");
+        skipped(&format!("the test of failed syncs needs a C compiler: {built:?}"));
         return Ok(());
     }
     let named = |path: &Path| path.to_str().map(str::to_owned).context("a path that is text");
