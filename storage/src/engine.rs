@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, mpsc};
 
 use rocksdb::{BoundColumnFamily, DB, ErrorKind, WriteBatch, WriteOptions};
 
@@ -128,6 +128,14 @@ impl Engine {
     /// Calls `done` when everything written before is synced.
     pub(crate) fn sync(&self, done: Done) {
         self.submit(Job { batch: WriteBatch::default(), durability: Durability::Synced, written: None, done }).tell();
+    }
+
+    /// Waits until everything written before is synced.
+    pub(crate) fn wait_synced(&self) -> Result<(), StoreError> {
+        let (told, outcome) = mpsc::sync_channel(1);
+        // The receiver waits below, so it is there.
+        self.sync(Box::new(move |result| drop(told.send(result))));
+        outcome.recv().unwrap_or(Err(StoreError::Closed))
     }
 
     pub(crate) fn keeper(&self) -> &Keeper {

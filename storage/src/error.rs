@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyport_protocol::ClientId;
 
 use crate::group::GroupId;
+use crate::metadata::FormatError;
 use crate::options::Step;
 use crate::registry::{BatchError, RecordError};
 
@@ -18,6 +19,8 @@ pub enum DamageAt {
     Row { column: &'static str, key: String, found: &'static str },
     #[error("row of client {client} in registry-{shard}: {why}")]
     Client { shard: u16, client: ClientId, why: RecordError },
+    #[error("row of the cluster's facts: {why}")]
+    Facts { why: FormatError },
 }
 
 /// The first write or sync that failed. Nothing is written after it: what a failed sync left behind is unknown.
@@ -48,6 +51,8 @@ pub enum StoreError {
     BadEntry { group: GroupId, index: u64, why: crate::partition::BadEntry },
     #[error("committed entry {index} of registry-{shard} cannot be understood: {why}")]
     BadCommands { shard: u16, index: u64, why: BatchError },
+    #[error("committed entry {index} of metadata cannot be understood: {why}")]
+    BadMetadata { index: u64, why: FormatError },
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -43,6 +43,8 @@ pub(crate) enum Tag {
     Committed = b'c',
     Applied = b'a',
     Membership = b'm',
+    /// What the cluster was created with; of the metadata group.
+    Facts = b'f',
     /// A partition's applied position.
     Position = b't',
     /// A partition's openings, by index.

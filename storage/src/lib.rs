@@ -1,4 +1,4 @@
-//! Partition logs, client registry and replay index, on one RocksDB with one write-ahead log and one committer thread.
+//! Partition logs and the client registry, on one RocksDB with one write-ahead log and one committer thread.
 //!
 //! Synchronous: no runtime, no consensus engine. Everything that blocks here blocks its caller, so asynchronous callers go
 //! through threads of their own. RocksDB appears nowhere else in the project.
@@ -16,6 +16,7 @@ mod keeper;
 mod keys;
 mod log;
 mod mark;
+pub mod metadata;
 mod open;
 mod options;
 pub mod partition;
@@ -27,6 +28,7 @@ mod store;
 pub use error::{DamageAt, OpenError, Poison, StoreError};
 pub use group::GroupId;
 pub use log::{EntryData, GroupLog, LogEntry, LogId, Payload};
+pub use metadata::MetadataMachine;
 pub use options::{Step, StoreOptions, SyncMode};
 pub use partition::{
     BadEntry, BadFraming, BadSnapshot, BatchBuilder, BatchHeader, Bounds, Chunk, PartitionEffect, PartitionEntry,

@@ -22,6 +22,7 @@ use crate::error::{OpenError, Poison, StoreError};
 use crate::group::GroupId;
 use crate::log::{GroupLog, LogShared};
 use crate::mark::{Mark, MarkFile};
+use crate::metadata::MetadataMachine;
 use crate::open;
 use crate::options::StoreOptions;
 use crate::partition::{PartitionMachine, PartitionReader, PartitionShared};
@@ -91,6 +92,11 @@ impl Store {
     pub fn registry(&self, shard: u16) -> Result<RegistryMachine, StoreError> {
         self.checked_log(GroupId::Registry(shard))?;
         RegistryMachine::open(shard, Arc::clone(&self.inner.engine))
+    }
+
+    /// What the metadata group's log means.
+    pub fn metadata(&self) -> Result<MetadataMachine, StoreError> {
+        MetadataMachine::open(Arc::clone(&self.inner.engine))
     }
 
     fn checked_log(&self, group: GroupId) -> Result<GroupLog, StoreError> {

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::Path;
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use anyport_protocol::ClientId;
 use bytes::Bytes;
@@ -112,7 +112,7 @@ impl RegistryMachine {
         }
         self.put_position(&mut batch, meta.applied, meta.membership.as_ref());
         engine.write(batch)?;
-        sync(engine)?;
+        engine.wait_synced()?;
         self.applied = meta.applied;
         self.membership = meta.membership.clone();
         Ok(meta)
@@ -146,14 +146,6 @@ impl RegistryMachine {
             state::put_membership(&self.reader.engine, batch, self.group(), *id, members);
         }
     }
-}
-
-/// Waits for the committer to sync everything written so far.
-fn sync(engine: &Engine) -> Result<(), StoreError> {
-    let (told, outcome) = mpsc::sync_channel(1);
-    // The receiver waits below, so it is there.
-    engine.sync(Box::new(move |result| drop(told.send(result))));
-    outcome.recv().unwrap_or(Err(StoreError::Closed))
 }
 
 /// The clients that one turn has touched, so that a command sees what the ones before it did.

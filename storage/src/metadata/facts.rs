@@ -1,0 +1,75 @@
+//! What a cluster is created with and keeps for life.
+
+use std::fmt;
+
+use anyport_protocol::{ClusterId, WallMs};
+use serde::{Deserialize, Serialize};
+
+use super::encoding::{self, FormatError};
+
+/// Written as MessagePack by name behind a version, see `encoding.rs`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterFacts {
+    pub cluster: ClusterId,
+    pub partitions: u16,
+    pub registry_shards: u16,
+    /// By the clock of the broker that proposed them.
+    pub created: WallMs,
+    /// Signs the tokens of clients. What it is made of is the broker's business.
+    #[serde(with = "serde_bytes")]
+    pub token_key: Vec<u8>,
+}
+
+impl ClusterFacts {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        encoding::encode(self)
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        encoding::decode(bytes)
+    }
+}
+
+/// Without the key: facts end up in logs.
+impl fmt::Debug for ClusterFacts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClusterFacts")
+            .field("cluster", &self.cluster)
+            .field("partitions", &self.partitions)
+            .field("registry_shards", &self.registry_shards)
+            .field("created", &self.created)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+impl ClusterFacts {
+    pub(super) fn example() -> Self {
+        Self {
+            cluster: ClusterId::from_bytes(*b"cluster of a day"),
+            partitions: 8,
+            registry_shards: 4,
+            created: WallMs(1_790_000_000_123),
+            token_key: b"a key that signs".to_vec(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOLDEN: &[u8] = include_bytes!("../../tests/golden/metadata/facts-1.bin");
+
+    #[test]
+    fn golden_bytes_read_as_ever_and_are_written_alike() {
+        assert_eq!(ClusterFacts::decode(GOLDEN).expect("golden"), ClusterFacts::example());
+        assert_eq!(ClusterFacts::example().encode(), GOLDEN);
+    }
+
+    #[test]
+    fn the_key_is_not_shown() {
+        let shown = format!("{:?}", ClusterFacts { token_key: vec![213; 3], ..ClusterFacts::example() });
+        assert!(shown.contains("partitions: 8") && !shown.contains("213"), "{shown}");
+    }
+}
