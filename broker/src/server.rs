@@ -12,7 +12,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
-use crate::cluster::{self, Groups};
+use crate::clock;
+use crate::cluster::{self, Groups, NewCluster};
 use crate::config::{Config, Fsync};
 use crate::epochs::{EpochsError, LogEpochs};
 use crate::feed::ReadGrants;
@@ -71,19 +72,19 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server,
     let admin_listener =
         admin::bind(config.admin).await.map_err(|source| StartError::Admin { address: config.admin, source })?;
     let store = open_store(config).await?;
-    let own = OwnFacts::load(&store)?;
-    let listener =
-        net::bind(EndpointOptions { listen: config.listen, identity: tls_identity(config)?, keys: own.keys })?;
+    let keys = own_keys(&store)?;
+    let listener = net::bind(EndpointOptions { listen: config.listen, identity: tls_identity(config)?, keys })?;
 
-    let groups = cluster::start(store.clone(), config.group_options()).await?;
+    let groups = cluster::start(store.clone(), config.group_options(), new_cluster()).await?;
+    let tokens = TokenAuthority::new(groups.facts.cluster, &groups.facts.token_key)?;
     let tails: Vec<_> = groups.partitions.iter().map(|partition| partition.bounds().tail).collect();
     let epochs = LogEpochs::load(&store, &tails)?;
     let broker = Arc::new(Broker {
-        cluster: own.cluster,
+        cluster: groups.facts.cluster,
         partitions: groups.partitions.clone(),
         registry: groups.registry.clone(),
         sessions: SessionTable::default(),
-        tokens: own.tokens,
+        tokens,
         grants: ReadGrants::new(std::thread::available_parallelism().map_or(2, usize::from)),
         epochs,
         relaxed: config.fsync != Fsync::Always,
@@ -160,26 +161,20 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     opened.map_err(|source| StartError::Store { path, source })
 }
 
-/// What this broker made at its first start and must not change.
-struct OwnFacts {
-    cluster: ClusterId,
-    tokens: TokenAuthority,
-    keys: Keys,
+/// What the cluster is if this start is its first: nobody else's.
+fn new_cluster() -> NewCluster {
+    let (cluster, token_key) = (ClusterId::from_bytes(rand::random()), TokenAuthority::generate_key());
+    NewCluster { cluster, created: clock::wall(), token_key }
 }
 
-impl OwnFacts {
-    fn load(store: &Store) -> Result<Self, StartError> {
-        let cluster = kept(store, "cluster-id", || rand::random::<[u8; 16]>().to_vec())?;
-        let cluster = ClusterId::from_bytes(cluster.try_into().map_err(|_| BadKey)?);
-        let token_key = kept(store, "token-key", TokenAuthority::generate_key)?;
-        let reset_secret = kept(store, "quic-reset-secret", || rand::random::<[u8; 64]>().to_vec())?;
-        let connection_id_key = kept(store, "quic-connection-id-key", || rand::random::<[u8; 8]>().to_vec())?;
-        let keys = Keys {
-            reset_secret: reset_secret.try_into().map_err(|_| BadKey)?,
-            connection_id_key: u64::from_le_bytes(connection_id_key.try_into().map_err(|_| BadKey)?),
-        };
-        Ok(Self { cluster, tokens: TokenAuthority::new(cluster, &token_key)?, keys })
-    }
+/// What this broker made at its first start, for itself alone, and must not change.
+fn own_keys(store: &Store) -> Result<Keys, StartError> {
+    let reset_secret = kept(store, "quic-reset-secret", || rand::random::<[u8; 64]>().to_vec())?;
+    let connection_id_key = kept(store, "quic-connection-id-key", || rand::random::<[u8; 8]>().to_vec())?;
+    Ok(Keys {
+        reset_secret: reset_secret.try_into().map_err(|_| BadKey)?,
+        connection_id_key: u64::from_le_bytes(connection_id_key.try_into().map_err(|_| BadKey)?),
+    })
 }
 
 /// The kept value, made and synced at the first start.

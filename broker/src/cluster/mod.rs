@@ -12,8 +12,10 @@
 
 mod blocking;
 mod encoding;
+mod facts;
 mod group;
 mod log_store;
+mod metadata_machine;
 mod network;
 mod partition_machine;
 mod registry_machine;
@@ -23,6 +25,7 @@ mod suite;
 mod types;
 
 pub use encoding::BadStored;
+pub use facts::{FactsError, NewCluster};
 pub use group::{Group, GroupError, Leadership, LeadershipWatch, ProposeError, TrimError};
 pub use partition_machine::Applied;
 pub use registry_machine::Expired;

@@ -6,12 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyport_protocol::PartitionId;
-use anyport_storage::{GroupId, PartitionMachine, PartitionReader, RegistryMachine, Store, StoreError};
+use anyport_storage::metadata::ClusterFacts;
+use anyport_storage::{
+    GroupId, MetadataMachine, PartitionMachine, PartitionReader, RegistryMachine, Store, StoreError,
+};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use super::facts::{self, FactsError, NewCluster};
 use super::group::{Group, GroupError};
+use super::metadata_machine::MetadataStateMachine;
 use super::partition_machine::PartitionStateMachine;
 use super::registry_machine::{Expired, RegistryStateMachine};
 use crate::partition::{
@@ -68,6 +73,8 @@ pub enum StartError {
     Opener(#[from] JoinError),
     #[error(transparent)]
     Group(#[from] GroupError),
+    #[error(transparent)]
+    Facts(#[from] FactsError),
     #[error("partition {partition} took no batches within {} s of its start", OPEN_TIMEOUT.as_secs())]
     NotOpen { partition: PartitionId },
 }
@@ -75,6 +82,8 @@ pub enum StartError {
 /// All groups of this broker, running.
 #[derive(Debug)]
 pub struct Groups {
+    /// What the cluster was created with.
+    pub facts: ClusterFacts,
     /// By id.
     pub partitions: Vec<PartitionHandle>,
     pub registry: RegistryHandle,
@@ -86,10 +95,14 @@ pub struct Groups {
     stop: CancellationToken,
 }
 
-/// Starts every group from what the store has; when this returns all partitions take batches.
-pub async fn start(store: Store, options: GroupOptions) -> Result<Groups, StartError> {
+/// Starts every group from what the store has; when this returns all partitions take batches. If there is no cluster yet, it
+/// is created as `new` says.
+pub async fn start(store: Store, options: GroupOptions, new: NewCluster) -> Result<Groups, StartError> {
     let mut starting = Starting::new(&store, &options);
     let opened = open_all(store.clone(), options.partitions, options.registry_shards).await?;
+    // First: the other groups are what these facts say.
+    let proposed = new.facts(options.partitions, options.registry_shards);
+    let facts = starting.metadata(opened.metadata, proposed).await?;
     let free = options.free_space.unwrap_or_else(|| FreeSpace::new(move || store.free_bytes()));
     let space = SpaceTask { free, mark_bytes: options.free_space_mark_bytes, full: starting.full.clone() };
     space.check().await;
@@ -101,10 +114,11 @@ pub async fn start(store: Store, options: GroupOptions) -> Result<Groups, StartE
     for (id, machine, reader, wall) in opened.partitions {
         starting.partition(id, machine, reader, wall).await?;
     }
-    starting.finish().await
+    starting.finish(facts).await
 }
 
 struct Opened {
+    metadata: MetadataMachine,
     registry: Vec<(u16, RegistryMachine)>,
     partitions: Vec<(PartitionId, PartitionMachine, PartitionReader, Wall)>,
 }
@@ -112,13 +126,14 @@ struct Opened {
 /// Opening reads the disk.
 async fn open_all(store: Store, partitions: u16, shards: u16) -> Result<Opened, StartError> {
     let open = move || {
+        let metadata = store.metadata()?;
         let registry = (0..shards).map(|shard| Ok((shard, store.registry(shard)?)));
         let partitions = (0..partitions).map(PartitionId).map(|id| {
             let (machine, reader) = store.partition(id)?;
             Ok((id, machine, reader, Wall::of(&store.log(GroupId::Partition(id)))?))
         });
         let registry = registry.collect::<Result<_, StoreError>>()?;
-        Ok(Opened { registry, partitions: partitions.collect::<Result<_, StoreError>>()? })
+        Ok(Opened { metadata, registry, partitions: partitions.collect::<Result<_, StoreError>>()? })
     };
     tokio::task::spawn_blocking(open).await?
 }
@@ -157,6 +172,13 @@ impl Starting {
         }
     }
 
+    async fn metadata(&mut self, machine: MetadataMachine, proposed: ClusterFacts) -> Result<ClusterFacts, StartError> {
+        let (machine, standing) = MetadataStateMachine::new(machine);
+        let group = Group::start(self.store.log(GroupId::Metadata), machine).await?;
+        self.keep(&group);
+        Ok(facts::agree(&group, standing, proposed).await?)
+    }
+
     async fn shard(&mut self, shard: u16, machine: RegistryMachine) -> Result<(), StartError> {
         let log = self.store.log(GroupId::Registry(shard));
         let index = |id: Option<anyport_storage::LogId>| id.map_or(0, |id| id.index);
@@ -193,7 +215,7 @@ impl Starting {
         self.tasks.spawn(report_death(group.clone(), self.stop.clone()));
     }
 
-    async fn finish(mut self) -> Result<Groups, StartError> {
+    async fn finish(mut self, facts: ClusterFacts) -> Result<Groups, StartError> {
         for (partition, open) in &mut self.partitions {
             let opened = tokio::time::timeout(OPEN_TIMEOUT, open.wait_for(|open| *open)).await;
             if !matches!(opened, Ok(Ok(_))) {
@@ -202,6 +224,7 @@ impl Starting {
         }
         let (partitions, open) = self.partitions.into_iter().unzip();
         Ok(Groups {
+            facts,
             partitions,
             registry: registry::handle(self.shards),
             groups: self.groups,

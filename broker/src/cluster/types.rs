@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyport_storage::metadata;
 use anyport_storage::registry::Reply;
 use anyport_storage::{EntryData, LogEntry, LogId, PartitionEffect, Payload};
 use openraft::{AnyError, CommittedLeaderId, EntryPayload, StorageIOError};
@@ -32,13 +33,14 @@ pub enum Effect {
     Partition(PartitionEffect),
     /// One reply for each command of the entry.
     Registry(Vec<Reply>),
-    Metadata,
+    /// None for an entry that holds no command.
+    Metadata(Option<metadata::Reply>),
 }
 
 /// A state machine's snapshot on its way to another replica.
 #[derive(Debug)]
 pub enum SnapshotData {
-    /// Of a partition, which is a hundred bytes: the retained log follows by ordinary replication.
+    /// Of a partition or of the metadata, which is some hundred bytes: a partition's retained log follows by ordinary replication.
     Bytes(Vec<u8>),
     /// Of a registry shard.
     File(SnapshotFile),

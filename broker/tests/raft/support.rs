@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyport_broker::cluster::{self, GroupOptions, Groups};
+use anyport_broker::cluster::{self, GroupOptions, Groups, NewCluster};
 use anyport_broker::partition::{PartitionHandle, Retention};
 use anyport_protocol::event::{Event, framed};
 use anyport_protocol::message::publish::{PublishBatch, Published};
-use anyport_protocol::{Number, Offset, PartitionId, ProducerId};
+use anyport_protocol::{ClusterId, Number, Offset, PartitionId, ProducerId, WallMs};
 use anyport_storage::{Bounds, GroupId, Step, Store, StoreOptions};
 use bytes::Bytes;
 use tempfile::TempDir;
@@ -19,6 +19,8 @@ pub const PRODUCER: ProducerId = ProducerId([7; 16]);
 
 pub struct TestGroups {
     pub groups: Groups,
+    /// Would be the cluster if none existed before this start.
+    pub proposed: ClusterId,
     store: Store,
     options: GroupOptions,
     fault: Arc<AtomicBool>,
@@ -45,8 +47,10 @@ impl TestGroups {
     async fn open(folder: TempDir, options: GroupOptions) -> Self {
         let fault = Arc::new(AtomicBool::new(false));
         let store = open_store(folder.path(), &options, Arc::clone(&fault));
-        let groups = cluster::start(store.clone(), options.clone()).await.expect("start");
-        Self { groups, store, options, fault, folder }
+        let proposed = ClusterId::from_bytes(rand::random());
+        let new = NewCluster { cluster: proposed, created: WallMs(1), token_key: proposed.as_bytes().to_vec() };
+        let groups = cluster::start(store.clone(), options.clone(), new).await.expect("start");
+        Self { groups, proposed, store, options, fault, folder }
     }
 
     /// Stops in good order, and starts again.
