@@ -77,9 +77,13 @@ impl Attempt {
             return Err(quinn::ConnectionError::Reset);
         };
         let (tell, handshake) = watch::channel(false);
-        tokio::spawn(async move {
-            confirmed.await;
-            tell.send_replace(true);
+        tokio::spawn({
+            let connection = connection.clone();
+            async move {
+                confirmed.await;
+                // A handshake that failed resolves it too.
+                tell.send_replace(connection.close_reason().is_none());
+            }
         });
         Ok(Connection { connection, handshake })
     }
@@ -96,8 +100,9 @@ impl Connection {
     pub async fn confirmed(&self) -> Option<()> {
         let mut handshake = self.handshake.clone();
         tokio::select! {
-            confirmed = handshake.wait_for(|confirmed| *confirmed) => confirmed.ok().map(|_| ()),
+            biased;
             _ = self.connection.closed() => None,
+            confirmed = handshake.wait_for(|confirmed| *confirmed) => confirmed.ok().map(|_| ()),
         }
     }
 
@@ -107,11 +112,10 @@ impl Connection {
         Ok(UnknownStream { send, receive })
     }
 
-    /// Opens a stream towards the client.
-    pub async fn open_feed_stream(&self, kind: StreamKind, priority: i32) -> Result<FrameWriter, WriteError> {
-        let mut writer = FrameWriter::new(self.connection.open_uni().await?);
+    /// Opens a stream towards the client, whose first byte is still to be written. Cancel-safe.
+    pub async fn open_feed_stream(&self, priority: i32) -> Result<FrameWriter, WriteError> {
+        let writer = FrameWriter::new(self.connection.open_uni().await?);
         writer.set_priority(priority);
-        writer.write(&[kind as u8]).await?;
         Ok(writer)
     }
 

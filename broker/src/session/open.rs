@@ -115,14 +115,21 @@ impl Control {
 
     pub(super) async fn on_reopen(&mut self, reopen: &Reopen) -> Result<Next, Fault> {
         let subscription = self.subscription(reopen.incarnation)?;
-        if let Some(delivery) = &subscription.delivery {
-            delivery.reopen(reopen.partition, reopen.position.offset).await;
+        match &subscription.delivery {
+            Some(delivery) => delivery.reopen(reopen.partition, reopen.position.offset).await,
+            // Its first credit is yet to come: then it begins there.
+            None => {
+                if let Some(position) = subscription.positions.get_mut(usize::from(reopen.partition.0)) {
+                    *position = reopen.position.offset;
+                }
+            }
         }
         Ok(Next::Nothing)
     }
 
     pub(super) async fn on_close(&mut self, close: CloseSession) -> Result<Next, Fault> {
         let (client, epoch) = self.session().map(|session| (session.client, session.epoch))?;
+        self.check_moves(&close.cursors)?;
         self.end_session();
         let now = clock::wall();
         self.broker.command(Command::Cursors { client, epoch, cursors: close.cursors, now }).await?;

@@ -95,14 +95,20 @@ impl Producers {
     /// Remembers what was read of a producer. One that has something in flight is never forgotten, so what the store said of
     /// it when it was read is still all there is to know.
     pub(super) fn learn(&mut self, id: ProducerId, producer: Producer) -> &Producer {
-        if self.known.len() >= PRODUCERS_MAX {
-            self.known.retain(|_, producer| producer.in_flight > 0);
-        }
+        self.make_room(&id);
         self.known.entry(id).or_insert(producer)
     }
 
     pub(super) fn assign(&mut self, id: ProducerId, count: u32, offset: Offset, stored: Offset) {
+        self.make_room(&id);
         self.known.entry(id).or_default().assign(count, offset, stored);
+    }
+
+    /// Before another one is remembered. Those with nothing in flight can be read again.
+    fn make_room(&mut self, id: &ProducerId) {
+        if self.known.len() >= PRODUCERS_MAX && !self.known.contains_key(id) {
+            self.known.retain(|_, producer| producer.in_flight > 0);
+        }
     }
 
     /// A batch of this producer is stored.
