@@ -47,7 +47,11 @@ impl Driver {
         loop {
             tokio::select! {
                 connected = &mut attempt => return Ok(connected),
-                command = self.commands.recv() => self.on_command_offline(command).await?,
+                command = self.commands.recv() => if let Err(ended) = self.on_command_offline(command).await {
+                    // The flight is given up with the attempt: nobody will answer what it asks.
+                    self.session.handle_attempt_failed();
+                    return Err(ended);
+                }
             }
         }
     }

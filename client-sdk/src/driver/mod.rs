@@ -121,6 +121,13 @@ enum Asked {
     Close,
 }
 
+impl Drop for Driver {
+    /// Dropped with its client, perhaps in the middle of something: nobody may wait for what no longer comes.
+    fn drop(&mut self) {
+        self.session.handle_over(&Error::Closed);
+    }
+}
+
 impl Driver {
     pub(crate) fn new(
         home: Home,

@@ -198,14 +198,20 @@ impl Session {
 
     /// When `pump` has something to do although nothing happens.
     pub(super) fn next_wake(&self) -> Option<Instant> {
+        let overdue = self.requests.values().map(|(_, since)| *since + ANSWER_TIMEOUT);
+        if !self.is_open || self.over.is_some() {
+            return overdue.min();
+        }
+        // While an ack is on its way the next one waits for its answer: a due time that nothing acts on would be due for ever.
+        let is_acking = self.is_acking();
         let of_inbox = |active: &Active| {
             let inbox = active.shared.inbox();
-            inbox.patience_ends().into_iter().chain([inbox.cursors_due_at()]).min()
+            let cursors_due = (!is_acking).then(|| inbox.cursors_due_at());
+            inbox.patience_ends().into_iter().chain(cursors_due).min()
         };
         let inboxes = self.active.values().filter_map(of_inbox);
         let wanted = self.wanted.iter().filter_map(|wanted| wanted.not_before);
         let leaving = self.leaving.iter().filter_map(|leaving| leaving.not_before);
-        let overdue = self.requests.values().map(|(_, since)| *since + ANSWER_TIMEOUT);
         inboxes.chain(wanted).chain(leaving).chain(overdue).min()
     }
 

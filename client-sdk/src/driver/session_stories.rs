@@ -319,3 +319,19 @@ fn another_filter_is_asked_for_when_the_acks_of_the_old_one_are_durable() {
     story.answer("Ack", anyport_protocol::message::Acked { registry_index: 8 });
     assert_eq!(names(&story.pump()), ["Subscribe"]);
 }
+
+#[test]
+fn a_due_time_that_nothing_acts_on_is_not_waited_for() {
+    let (mut story, subscription) = Story::with_quakes();
+    let batch = subscription.shared_for_test().inbox().pop(10).expect("an event");
+    subscription.ack_batch(&batch.deliveries);
+    assert_eq!(names(&story.pump()), ["Ack"]);
+    // Cursors are due again long before this ack is given up, but they go with the next one.
+    let given_up = story.now + ANSWER_TIMEOUT;
+    assert_eq!(story.session.next_wake(), Some(given_up));
+
+    let taken = TakenOver { epoch: SessionEpoch(9), nonce: OTHER };
+    story.session.handle_message(0, taken.into(), story.now);
+    story.answer("Ack", refused(Code::StaleEpoch, 9));
+    assert_eq!(story.session.next_wake(), None, "a session that is over has nothing to do");
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_protocol::message::{Subscribe, Subscribed, SubscriptionState, Unsubscribe};
-use anyport_protocol::{Code, Cursor, Fault, Incarnation, SubscriptionName};
+use anyport_protocol::{Code, Cursor, Fault, Incarnation, Outcome, SubscriptionName};
 use tokio::sync::oneshot;
 
 use super::answers::{Next, leave};
@@ -314,6 +314,7 @@ impl Session {
         }
         if fault.retry() {
             self.leaving[at].is_asked = false;
+            self.leaving[at].was_asked |= fault.code().is_some_and(|code| code.outcome() == Outcome::Maybe);
             self.leaving[at].not_before = Some(now + wait_of(&fault));
         } else {
             self.leaving.remove(at).answer(Err(Error::Refused(fault)));
