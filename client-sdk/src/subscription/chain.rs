@@ -8,7 +8,7 @@
 //! parked: QUIC orders nothing between streams, so a live frame often overtakes the end of a replay. If the hole before it does not
 //! fill within [`PATIENCE`], or too much is parked, the feed must be begun anew at `position`.
 //!
-//! Inputs: `handle_frame`, `handle_resumed`. Outputs: what `handle_frame` returns; `poll_reopen`, to be asked when `patience_ends`.
+//! Inputs: `handle_frame`, `handle_disconnected`, `handle_resumed`. Outputs: what `handle_frame` returns; `poll_reopen`, to be asked when `patience_ends`.
 //! Invariant: every offset is taken exactly once, in order.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -134,13 +134,21 @@ impl Chain {
         Some(self.position)
     }
 
-    /// A new session begins the feed at `position`. What is parked came from the old one, and will come again.
-    pub(crate) fn handle_resumed(&mut self, position: Cursor) {
-        self.position = self.position.max(position);
+    /// The connection is gone. What is parked came from it, and will come again.
+    pub(crate) fn handle_disconnected(&mut self) {
         self.parked.clear();
         self.parked_bytes = 0;
         self.waiting_since = None;
         self.reopen_now = false;
+    }
+
+    /// A new session begins the feed at `position`. Its frames may have come before this was said; what of them is parked here was
+    /// held against the old position, and is asked for anew.
+    pub(crate) fn handle_resumed(&mut self, position: Cursor) {
+        let came_early = !self.parked.is_empty();
+        self.handle_disconnected();
+        self.position = self.position.max(position);
+        self.reopen_now = came_early;
     }
 }
 
@@ -227,6 +235,20 @@ mod tests {
         }
         assert!(chain.parked_bytes() <= PARKED_BYTES_MAX);
         assert_eq!(chain.poll_reopen(now), Some(at(0)));
+    }
+
+    #[test]
+    fn a_frame_that_came_before_its_session_was_opened_is_asked_for_anew() {
+        let now = Instant::now();
+        let mut chain = Chain::new(at(0));
+        chain.handle_frame(frame(8, 10), now);
+        chain.handle_resumed(at(0));
+        assert_eq!(chain.poll_reopen(now), Some(at(0)), "or it would be missed until the next frame");
+
+        chain.handle_frame(frame(8, 10), now);
+        chain.handle_disconnected();
+        chain.handle_resumed(at(0));
+        assert_eq!(chain.poll_reopen(now), None, "the old session's frames come again by themselves");
     }
 
     #[test]

@@ -49,6 +49,10 @@ impl Feed {
         }
     }
 
+    pub(super) fn handle_disconnected(&mut self) {
+        self.chain.handle_disconnected();
+    }
+
     /// The next session goes on from the larger of both positions. What the registry has beyond ours is done with.
     pub(super) fn handle_session(&mut self, state: &FeedState) {
         self.chain.handle_resumed(state.position);

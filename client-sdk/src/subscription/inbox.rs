@@ -124,6 +124,7 @@ impl Inbox {
     /// The connection is gone, and nothing more comes from it. In the next session credit counts from zero.
     pub(crate) fn handle_disconnected(&mut self, reason: &str) {
         self.handle_credit_lost();
+        self.feeds.iter_mut().for_each(Feed::handle_disconnected);
         self.acks_due |= self.feeds.iter().any(Feed::is_unconfirmed);
         self.notice(Notice::Reconnecting { reason: reason.to_owned() });
     }
