@@ -31,7 +31,11 @@ impl Offset {
     /// The offset `count` events further on. Offsets are given by a sequencer and cannot reach 2^64.
     #[must_use]
     pub fn plus(self, count: u64) -> Self {
-        Self(self.0.checked_add(count).expect("offsets are dense from 0, so 2^64 events would be needed to pass the end"))
+        Self(
+            self.0
+                .checked_add(count)
+                .expect("offsets are dense from 0, so 2^64 events would be needed to pass the end"),
+        )
     }
 }
 

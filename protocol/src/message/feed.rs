@@ -43,7 +43,9 @@ pub enum FeedContent {
     /// The matching events of the range, in order of offset.
     Events(Vec<(Offset, Bytes)>),
     Gap,
-    Omitted { count: u32 },
+    Omitted {
+        count: u32,
+    },
 }
 
 /// Writes one frame into `out`, event by event, copying bytes and re-encoding nothing.
@@ -63,7 +65,8 @@ impl<'a> DeliveryWriter<'a> {
     }
 
     pub fn push(&mut self, offset: Offset, event: &[u8]) {
-        let delta = u32::try_from(offset.0 - self.covers_start.0).expect("a frame covers what one read or one entry covers");
+        let delta =
+            u32::try_from(offset.0 - self.covers_start.0).expect("a frame covers what one read or one entry covers");
         let length = u32::try_from(event.len()).expect("events are bounded by EVENT_BYTES_MAX");
         self.out.extend_from_slice(&delta.to_le_bytes());
         self.out.extend_from_slice(&length.to_le_bytes());
@@ -148,7 +151,8 @@ fn decode_events(mut body: Bytes, count: u32, covers: OffsetRange) -> Result<Vec
         if length > body.len() {
             return Err(DecodeError::Layout("a delivery ends within an event"));
         }
-        let offset = covers.start.0.checked_add(u64::from(delta)).filter(|offset| (least..covers.end.0).contains(offset));
+        let offset =
+            covers.start.0.checked_add(u64::from(delta)).filter(|offset| (least..covers.end.0).contains(offset));
         let Some(offset) = offset else {
             return Err(DecodeError::Layout("a delivery's events are not in ascending order within its range"));
         };

@@ -53,7 +53,8 @@ pub fn push_frame(out: &mut Vec<u8>, message_type: u16, request: u32, body: impl
     let start = out.len();
     out.extend_from_slice(&FrameHeader { body_bytes: 0, message_type, request }.encode());
     body(out);
-    let body_bytes = u32::try_from(out.len() - start - HEADER_BYTES).expect("bodies are bounded by limits.rs, far below 4 GiB");
+    let body_bytes =
+        u32::try_from(out.len() - start - HEADER_BYTES).expect("bodies are bounded by limits.rs, far below 4 GiB");
     out[start..start + 4].copy_from_slice(&body_bytes.to_le_bytes());
 }
 

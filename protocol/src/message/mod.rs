@@ -23,8 +23,10 @@ pub use frame::{FrameBuffer, FrameHeader, FrameTooLarge, HEADER_BYTES, push_fram
 pub use hello::{Hello, PROTOCOL_VERSION, Welcome};
 pub use identity::{LoggedIn, Login, Register, Registered};
 pub use push::{GoAway, Refused, SubscriptionEnded, TakenOver};
-pub use session::{Ack, Acked, CloseSession, FeedState, OpenSession, ResumePoint, SessionClosed, SessionOpened, SubscriptionState};
-pub use subscription::{Credit, Reopen, Start, Subscribe, Subscribed, SubscribeOutcome, Unsubscribe, Unsubscribed};
+pub use session::{
+    Ack, Acked, CloseSession, FeedState, OpenSession, ResumePoint, SessionClosed, SessionOpened, SubscriptionState,
+};
+pub use subscription::{Credit, Reopen, Start, Subscribe, SubscribeOutcome, Subscribed, Unsubscribe, Unsubscribed};
 
 /// What a stream is for: the first byte its opener writes, before any frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
