@@ -37,8 +37,8 @@ pub fn catch_up(
     match reader.read(from, bytes_max) {
         Ok(chunk) => {
             let mut frames = Frames { bytes: Vec::with_capacity(chunk.bytes()), ..Frames::default() };
-            let events = chunk.events();
-            write_matches(&mut frames, feed, filter, chunk.range, events);
+            let matching = chunk.events().filter(|(_, event)| passes(filter, event));
+            write_frames(&mut frames, feed, chunk.range, matching);
             Ok(Caught { covers: chunk.range, frames })
         }
         Err(ReadError::Trimmed { head }) => {
@@ -50,17 +50,6 @@ pub fn catch_up(
         }
         Err(damaged) => Err(damaged),
     }
-}
-
-fn write_matches<B: AsRef<[u8]>>(
-    frames: &mut Frames,
-    feed: FeedId,
-    filter: &Filter,
-    covers: OffsetRange,
-    events: impl Iterator<Item = (Offset, B)>,
-) {
-    let matching = events.filter(|(_, event)| passes(filter, event.as_ref()));
-    write_frames(frames, feed, covers, matching);
 }
 
 /// Writes one frame, or more where one would pass the limit: each ends where the next begins.

@@ -127,10 +127,6 @@ impl Connection {
         self.connection.closed().await
     }
 
-    pub fn remote(&self) -> SocketAddr {
-        self.connection.remote_address()
-    }
-
     /// Tells this connection from every other of this process.
     pub fn id(&self) -> usize {
         self.connection.stable_id()
