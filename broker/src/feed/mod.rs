@@ -5,13 +5,14 @@
 //! without bound: live frames are bounded by the subscription's [`LiveWindow`](crate::partition::LiveWindow), reads by
 //! [`ReadGrants`], and what is on its way by the client's credit.
 //!
-//! [`Feed`] decides; [`DeliveryTask`](delivery) does.
+//! [`Feed`] decides; [`DeliveryTask`](task) does.
 
 mod delivery;
 mod grants;
 mod outbox;
 mod read;
 mod state;
+mod task;
 
 pub use delivery::{DeliveryHandle, DeliveryOptions, Trouble};
 pub use grants::ReadGrants;
