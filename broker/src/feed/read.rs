@@ -2,10 +2,13 @@
 
 use anyport_protocol::event::EncodedEvent;
 use anyport_protocol::filter::Filter;
-use anyport_protocol::limits::FRAME_BYTES_MAX;
 use anyport_protocol::message::feed::{DeliveryWriter, FeedId, push_gap};
 use anyport_protocol::{Offset, OffsetRange};
 use anyport_storage::{PartitionReader, ReadError};
+
+/// Bytes of events at which a frame is closed. A client takes whole frames: on a slow line a large one looks like a hole that does not
+/// fill, and until it is through nothing of a higher priority is either.
+const FRAME_BYTES_TARGET: usize = 32 << 10;
 
 /// Frames ready to be sent.
 #[derive(Debug, Default)]
@@ -52,7 +55,7 @@ pub fn catch_up(
     }
 }
 
-/// Writes one frame, or more where one would pass the limit: each ends where the next begins.
+/// Writes one frame, or more where one would grow past the target: each ends where the next begins.
 pub fn write_frames<B: AsRef<[u8]>>(
     frames: &mut Frames,
     feed: FeedId,
@@ -63,7 +66,7 @@ pub fn write_frames<B: AsRef<[u8]>>(
     let mut writer = DeliveryWriter::begin(&mut bytes, feed, covers.start);
     for (offset, event) in events {
         let event = event.as_ref();
-        if writer.count() > 0 && writer.body_bytes() + event.len() + 8 > FRAME_BYTES_MAX {
+        if writer.count() > 0 && writer.body_bytes() + event.len() > FRAME_BYTES_TARGET {
             frames.credit_bytes += writer.finish(offset);
             writer = DeliveryWriter::begin(&mut bytes, feed, offset);
         }
