@@ -6,6 +6,7 @@ use anyport_protocol::message::{SessionOpened, ToClient};
 use anyport_protocol::{Code, Fault, Incarnation, SessionEpoch};
 
 use super::session::{Moves, Request, Session};
+use super::wanted::wait_of;
 use crate::Error;
 use crate::subscription::Notice;
 
@@ -127,6 +128,10 @@ impl Session {
                 self.on_taken_over()
             }
             Some(Request::Close(_)) => Next::SessionClosed,
+            Some(Request::Ack(moves)) if fault.retry() => {
+                self.handle_ack_postponed(moves, now + wait_of(&fault));
+                Next::GoOn
+            }
             Some(Request::Ack(_)) => leave(&fault),
             // Credit given in the first flight to what turns out to have ended, or to a session that was refused.
             None if fault.is(Code::UnknownSubscription) || fault.is(Code::NoSession) => Next::GoOn,

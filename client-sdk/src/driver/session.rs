@@ -48,6 +48,8 @@ pub(super) struct Session {
     pub(super) leaving: Vec<Leaving>,
     /// Requests that came of an answer, to go out with the next that are due.
     pub(super) postponed: Vec<u8>,
+    /// The broker could not take the last ack, and named a time.
+    ack_not_before: Option<Instant>,
     /// How often the broker knew a higher epoch before the first session was open.
     pub(super) stale_epochs: u32,
     over: Option<Error>,
@@ -92,6 +94,7 @@ impl Session {
             wanted: Vec::new(),
             leaving: Vec::new(),
             postponed: Vec::new(),
+            ack_not_before: None,
             stale_epochs: 0,
             over: None,
             are_routes_stale: false,
@@ -171,10 +174,11 @@ impl Session {
 
     /// One ack is on its way at a time; what is acked meanwhile goes with the next.
     pub(super) fn push_ack(&mut self, now: Instant, out: &mut Vec<u8>) {
-        if self.is_acking() {
+        if self.is_acking() || self.ack_not_before.is_some_and(|time| now < time) {
             return;
         }
         let due = |(incarnation, active): (&Incarnation, &Active)| {
+        self.ack_not_before = None;
             Some((*incarnation, active.shared.inbox().poll_cursors(now)?))
         };
         let cursors: Moves = self.active.iter().filter_map(due).collect();
@@ -185,6 +189,16 @@ impl Session {
     }
 
     pub(super) fn is_acking(&self) -> bool {
+    /// The cursors of an ack that was refused for now are due again, with what is acked until then.
+    pub(super) fn handle_ack_postponed(&mut self, moves: &Moves, until: Instant) {
+        self.ack_not_before = Some(until);
+        for (incarnation, _) in moves {
+            if let Some(active) = self.active.get(incarnation) {
+                active.shared.inbox().ask_for_cursors();
+            }
+        }
+    }
+
         self.requests.values().any(|(request, _)| matches!(request, Request::Ack(_)))
     }
 
@@ -203,11 +217,11 @@ impl Session {
             return overdue.min();
         }
         // While an ack is on its way the next one waits for its answer: a due time that nothing acts on would be due for ever.
-        let is_acking = self.is_acking();
+        let may_ack = !self.is_acking();
         let of_inbox = |active: &Active| {
             let inbox = active.shared.inbox();
-            let cursors_due = (!is_acking).then(|| inbox.cursors_due_at());
-            inbox.patience_ends().into_iter().chain(cursors_due).min()
+            let cursors_due = || self.ack_not_before.unwrap_or_else(|| inbox.cursors_due_at());
+            inbox.patience_ends().into_iter().chain(may_ack.then(cursors_due)).min()
         };
         let inboxes = self.active.values().filter_map(of_inbox);
         let wanted = self.wanted.iter().filter_map(|wanted| wanted.not_before);
@@ -234,6 +248,7 @@ impl Session {
         self.postponed.clear();
         self.update_saved();
         // Of those that nobody holds any more, only acks on their way are of interest.
+        self.ack_not_before = None;
         self.active.retain(|_, active| {
             let inbox = active.shared.inbox();
             !inbox.is_abandoned() || !inbox.moved_cursors().is_empty()

@@ -321,6 +321,19 @@ fn another_filter_is_asked_for_when_the_acks_of_the_old_one_are_durable() {
 }
 
 #[test]
+#[test]
+fn an_ack_that_is_refused_for_now_is_sent_again_with_what_was_acked_since() {
+    let (mut story, subscription) = Story::with_quakes();
+    let batch = subscription.shared_for_test().inbox().pop(10).expect("an event");
+    subscription.ack_batch(&batch.deliveries);
+    assert_eq!(names(&story.pump()), ["Ack"]);
+    let busy = Refused { fault: Fault::retry_after(Code::RetryAfter, 300, "busy") };
+    assert!(matches!(story.answer("Ack", busy), Next::GoOn), "the connection is good");
+    assert_eq!(names(&story.pump()), [] as [&str; 0], "not before the time that was named");
+    story.now = story.session.next_wake().expect("a time to try again");
+    assert_eq!(names(&story.pump()), ["Ack"]);
+}
+
 fn a_due_time_that_nothing_acts_on_is_not_waited_for() {
     let (mut story, subscription) = Story::with_quakes();
     let batch = subscription.shared_for_test().inbox().pop(10).expect("an event");

@@ -334,7 +334,7 @@ impl Session {
     }
 }
 
-fn wait_of(fault: &Fault) -> Duration {
+pub(super) fn wait_of(fault: &Fault) -> Duration {
     fault.retry_after_ms.map_or(RETRY_AFTER, |ms| Duration::from_millis(ms.into()))
 }
 
