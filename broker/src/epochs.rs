@@ -1,10 +1,11 @@
 //! Where each log epoch began: what tells a position of today from one in an end that the log has lost.
 //!
 //! The epoch grows when the log may have lost its end: at an unclean start of the machine in relaxed mode. A position of an
-//! older epoch beyond the place where the next one began lies in what is gone. Its client begins anew at that place: the events
-//! there now are others, at the same offsets.
+//! older epoch beyond the place where the next one began lies in what is gone. Its client is told so, and begins anew at that
+//! place: the events there now are others, at the same offsets.
 
-use anyport_protocol::{Cursor, LogEpoch, Offset, PartitionId};
+use anyport_protocol::message::LostEnd;
+use anyport_protocol::{Cursor, LogEpoch, Offset, OffsetRange, PartitionId};
 use anyport_storage::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 
@@ -50,12 +51,14 @@ impl LogEpochs {
         self.current
     }
 
-    /// The position of today for one that may be of an older epoch.
-    pub fn place(&self, partition: PartitionId, cursor: Cursor) -> Cursor {
+    /// The position of today for one that may be of an older epoch, and what of the way to it the log has lost.
+    pub fn place(&self, partition: PartitionId, cursor: Cursor) -> (Cursor, Option<LostEnd>) {
         let later = self.began.iter().filter(|began| began.epoch > cursor.epoch);
         let kept = later.filter_map(|began| began.tails.get(usize::from(partition.0))).min();
         let offset = kept.map_or(cursor.offset, |kept| cursor.offset.min(*kept));
-        Cursor { epoch: cursor.epoch.max(self.current), offset }
+        let lost = OffsetRange::new(offset, cursor.offset);
+        let placed = Cursor { epoch: cursor.epoch.max(self.current), offset };
+        (placed, (!lost.is_empty()).then_some(LostEnd { epoch: cursor.epoch, range: lost }))
     }
 }
 
@@ -73,15 +76,18 @@ mod tests {
     }
 
     #[test]
-    fn a_position_in_a_lost_end_goes_back_to_where_the_next_epoch_began() {
-        assert_eq!(epochs().place(PartitionId(0), cursor(2, 90)), cursor(3, 80));
-        assert_eq!(epochs().place(PartitionId(0), cursor(1, 120)), cursor(3, 80));
+    fn a_position_in_a_lost_end_goes_back_to_where_the_next_epoch_began_and_is_told_so() {
+        let lost = |epoch, start, end| {
+            Some(LostEnd { epoch: LogEpoch(epoch), range: OffsetRange::new(Offset(start), Offset(end)) })
+        };
+        assert_eq!(epochs().place(PartitionId(0), cursor(2, 90)), (cursor(3, 80), lost(2, 80, 90)));
+        assert_eq!(epochs().place(PartitionId(0), cursor(1, 120)), (cursor(3, 80), lost(1, 80, 120)));
     }
 
     #[test]
     fn a_position_that_was_kept_stays() {
-        assert_eq!(epochs().place(PartitionId(0), cursor(2, 70)), cursor(3, 70));
-        assert_eq!(epochs().place(PartitionId(0), cursor(3, 500)), cursor(3, 500));
+        assert_eq!(epochs().place(PartitionId(0), cursor(2, 70)), (cursor(3, 70), None));
+        assert_eq!(epochs().place(PartitionId(0), cursor(3, 500)), (cursor(3, 500), None));
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub struct ClientOptions {
     pub name: String,
     /// How long the first connection may take. Later ones are sought for ever.
     pub connect_timeout: Duration,
+    /// Send what resumes a session with the very first packet (TLS 1.3 early data), which saves a round trip. Who records the packet
+    /// can send it again: that harms nobody, since a session's opening counts once.
+    pub early_data: bool,
 }
 
 impl Default for ClientOptions {
@@ -40,6 +43,7 @@ impl Default for ClientOptions {
             home: std::env::home_dir().unwrap_or_default().join(".anyport"),
             name: "default".to_owned(),
             connect_timeout: Duration::from_secs(30),
+            early_data: true,
         }
     }
 }
@@ -60,11 +64,31 @@ impl Client {
     /// Connects, registering the identity if it is new. A client that only publishes opens no session and may run beside others of
     /// the same identity; the first subscription opens the session, which one process at a time can have.
     pub async fn connect(options: ClientOptions) -> Result<Self, Error> {
+        Self::start(options, None).await
+    }
+
+    /// Connects and subscribes in one flight. A subscription that an earlier process has left is resumed with it, so that what was
+    /// missed is here two round trips after a cold start.
+    pub async fn connect_subscribed(
+        options: ClientOptions,
+        subscribe: SubscribeOptions,
+    ) -> Result<(Self, Subscription), Error> {
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Subscribe { options: Box::new(subscribe), reply };
+        let client = Self::start(options, Some(command)).await?;
+        let subscription = answer.await.unwrap_or(Err(Error::Closed))?;
+        Ok((client, subscription))
+    }
+
+    async fn start(options: ClientOptions, first: Option<Command>) -> Result<Self, Error> {
         options.servers.iter().try_for_each(|server| check_server(server))?;
         let director = Director::new(&options.servers).ok_or(Error::NoServer)?;
         let home = Home::new(options.home, &options.name)?;
-        let (dialer, told) = (Dialer::default(), Arc::new(Told::new()));
+        let (dialer, told) = (Dialer::new(options.early_data), Arc::new(Told::new()));
         let (commands, inbox) = mpsc::channel(INBOX);
+        if let Some(first) = first {
+            commands.try_send(first).expect("an empty inbox has room");
+        }
         let driver = tokio::spawn(Driver::new(home, dialer.clone(), director, Arc::clone(&told), inbox).run());
         let driver = AbortOnDrop(Some(driver));
 

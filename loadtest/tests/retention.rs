@@ -131,7 +131,7 @@ async fn publish_some(stage: &Stage, events: &mut Synthetic, count: usize) -> Re
 fn gaps(notices: &[Notice]) -> Result<BTreeMap<PartitionId, OffsetRange>> {
     let mut gaps = BTreeMap::new();
     for notice in notices {
-        let Notice::Gap { partition, range } = notice else { continue };
+        let Notice::Gap { partition, range, .. } = notice else { continue };
         let joined = gaps.entry(*partition).or_insert(OffsetRange::new(range.start, range.start));
         ensure!(joined.end == range.start, "partition {partition}: {joined}, then {range}");
         joined.end = range.end;

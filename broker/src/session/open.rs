@@ -164,12 +164,15 @@ pub(super) fn subscription_state(
     let feeds = broker.partitions.iter().enumerate().map(|(index, partition)| {
         let at = |cursors: &[Cursor]| cursors.get(index).copied().unwrap_or_default();
         let known_to_client = resume.map_or_else(Cursor::default, |point| at(&point.cursors));
-        let furthest = at(&subscription.cursors).max(known_to_client);
+        let known_to_registry = at(&subscription.cursors);
+        let (position, lost) = broker.epochs.place(partition.id(), known_to_registry.max(known_to_client));
         FeedState {
             partition: partition.id(),
             start: at(&subscription.starts),
-            position: broker.epochs.place(partition.id(), furthest),
+            position,
             tail: partition.bounds().tail,
+            acked: broker.epochs.place(partition.id(), known_to_registry).0,
+            lost,
         }
     });
     SubscriptionState {

@@ -142,7 +142,7 @@ fn lines(deliveries: &[Delivery]) -> Vec<u8> {
 
 fn tell_notice(notice: &Notice) {
     match notice {
-        Notice::Gap { partition, range } => {
+        Notice::Gap { partition, range, .. } => {
             let lost = events(range.len());
             say(&format!("gap: the log no longer has offsets {range} of partition {partition} (at most {lost})"));
         }

@@ -80,7 +80,7 @@ impl Session {
         let incarnations: Vec<_> = self.active.keys().copied().collect();
         for incarnation in incarnations {
             match self.record.iter().find(|state| state.incarnation == incarnation) {
-                Some(state) => self.active[&incarnation].shared.inbox().handle_session(state),
+                Some(state) => self.active[&incarnation].shared.inbox().handle_session(state, now),
                 None => drop(self.on_ended(incarnation)),
             }
         }

@@ -67,7 +67,7 @@ impl Driver {
         };
         connection.close(0, "the client leaves");
         self.session.handle_disconnected(&reason);
-        self.routes.replace(&self.session.active);
+        self.routes.replace(self.session.inboxes());
         ended
     }
 
@@ -111,7 +111,7 @@ impl Driver {
             self.session.pump(now, &mut serving.out);
         }
         if std::mem::take(&mut self.session.are_routes_stale) {
-            self.routes.replace(&self.session.active);
+            self.routes.replace(self.session.inboxes());
         }
         if !serving.out.is_empty() {
             serving.writer.write(&serving.out).await.map_err(|error| Ended::lost(error.to_string()))?;

@@ -161,6 +161,10 @@ impl Driver {
     }
 
     pub(crate) async fn run(mut self) {
+        // What was asked for before the start is part of the first flight.
+        while let Ok(command) = self.commands.try_recv() {
+            self.on_command(Some(command)).await;
+        }
         loop {
             let ended = match self.connect().await {
                 Ok((connection, writer, reader)) => self.serve(&connection, writer, reader).await,

@@ -7,7 +7,6 @@ use std::time::Instant;
 use anyport_protocol::Incarnation;
 use anyport_protocol::message::feed::FeedFrame;
 
-use super::session::Active;
 use crate::net::{FeedStream, StreamError};
 use crate::subscription::Shared;
 
@@ -18,8 +17,7 @@ pub(super) struct Routes {
 }
 
 impl Routes {
-    pub(super) fn replace(&self, active: &HashMap<Incarnation, Active>) {
-        let inboxes = active.iter().map(|(incarnation, active)| (*incarnation, Arc::clone(&active.shared)));
+    pub(super) fn replace(&self, inboxes: impl Iterator<Item = (Incarnation, Arc<Shared>)>) {
         *self.inboxes.write().unwrap_or_else(PoisonError::into_inner) = inboxes.collect();
     }
 

@@ -139,6 +139,7 @@ impl Session {
         let open = OpenSession { epoch, nonce: self.nonce, resume, registry_seen: self.saved.registry_seen };
         self.request(Request::Open, open, now, out);
         self.push_credits(out);
+        self.push_resuming(now, out);
     }
 
     /// Everything that is due, while the session is open.
@@ -177,8 +178,8 @@ impl Session {
         if self.is_acking() || self.ack_not_before.is_some_and(|time| now < time) {
             return;
         }
-        let due = |(incarnation, active): (&Incarnation, &Active)| {
         self.ack_not_before = None;
+        let due = |(incarnation, active): (&Incarnation, &Active)| {
             Some((*incarnation, active.shared.inbox().poll_cursors(now)?))
         };
         let cursors: Moves = self.active.iter().filter_map(due).collect();
@@ -188,7 +189,6 @@ impl Session {
         }
     }
 
-    pub(super) fn is_acking(&self) -> bool {
     /// The cursors of an ack that was refused for now are due again, with what is acked until then.
     pub(super) fn handle_ack_postponed(&mut self, moves: &Moves, until: Instant) {
         self.ack_not_before = Some(until);
@@ -199,6 +199,7 @@ impl Session {
         }
     }
 
+    pub(super) fn is_acking(&self) -> bool {
         self.requests.values().any(|(request, _)| matches!(request, Request::Ack(_)))
     }
 
@@ -236,6 +237,7 @@ impl Session {
     /// The first flight has not arrived, or nobody will answer it.
     pub(super) fn handle_attempt_failed(&mut self) {
         self.requests.clear();
+        self.handle_unanswered();
         for active in self.active.values() {
             active.shared.inbox().handle_credit_lost();
         }
@@ -246,9 +248,9 @@ impl Session {
         self.requests.clear();
         self.handle_unanswered();
         self.postponed.clear();
+        self.ack_not_before = None;
         self.update_saved();
         // Of those that nobody holds any more, only acks on their way are of interest.
-        self.ack_not_before = None;
         self.active.retain(|_, active| {
             let inbox = active.shared.inbox();
             !inbox.is_abandoned() || !inbox.moved_cursors().is_empty()

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyport_protocol::message::{Subscribe, Subscribed, SubscriptionState, Unsubscribe};
+use anyport_protocol::message::{Credit, Reopen, Subscribe, Subscribed, SubscriptionState, ToBroker, Unsubscribe};
 use anyport_protocol::{Code, Cursor, Fault, Incarnation, Outcome, SubscriptionName};
 use tokio::sync::oneshot;
 
@@ -21,6 +21,8 @@ pub(super) struct Wanted {
     options: SubscribeOptions,
     token: Option<ResumeToken>,
     reply: oneshot::Sender<Result<Subscription, Error>>,
+    /// Takes what the broker sends in the flight that opens the session: an earlier process has left the subscription as it is wanted.
+    resuming: Option<(Incarnation, Arc<Shared>)>,
     pub(super) is_asked: bool,
     pub(super) not_before: Option<Instant>,
 }
@@ -78,7 +80,8 @@ impl Session {
         let checked = self.check(&options);
         match checked {
             Ok((name, token)) => {
-                self.wanted.push(Wanted { id, name, options, token, reply, is_asked: false, not_before: None });
+                let (resuming, is_asked, not_before) = (None, false, None);
+                self.wanted.push(Wanted { id, name, options, token, reply, resuming, is_asked, not_before });
             }
             Err(error) => drop(reply.send(Err(error))),
         }
@@ -122,6 +125,33 @@ impl Session {
         }
         let point = |(incarnation, cursors)| anyport_protocol::message::ResumePoint { incarnation, cursors };
         points.into_iter().map(point).collect()
+    }
+
+    /// Credit for what an earlier process has left, in the flight that opens the session: so what was missed comes with its answer.
+    pub(super) fn push_resuming(&mut self, now: Instant, out: &mut Vec<u8>) {
+        for wanted in &mut self.wanted {
+            let Some(saved) = self.saved.subscriptions.get(&wanted.name) else { continue };
+            let incarnation = saved.incarnation;
+            if wanted.options.seek || saved.filter != wanted.options.filter || self.active.contains_key(&incarnation) {
+                continue;
+            }
+            let mut own = saved.cursors.clone();
+            if let Some(token) = wanted.token.as_ref().filter(|token| token.subscription.incarnation == incarnation) {
+                larger(&mut own, &token.subscription.cursors);
+            }
+            let mut inbox = Inbox::awaiting(wanted.name.clone(), saved.filter.clone(), incarnation, own, now);
+            if let Some(bytes_total) = inbox.poll_credit() {
+                ToBroker::from(Credit { incarnation, bytes_total }).encode(0, out);
+            }
+            wanted.resuming = Some((incarnation, Arc::new(Shared::new(inbox, Arc::clone(&self.due)))));
+            self.are_routes_stale = true;
+        }
+    }
+
+    /// The inboxes of everything that frames may come for.
+    pub(super) fn inboxes(&self) -> impl Iterator<Item = (Incarnation, Arc<Shared>)> {
+        let active = self.active.iter().map(|(incarnation, active)| (*incarnation, Arc::clone(&active.shared)));
+        active.chain(self.wanted.iter().filter_map(|wanted| wanted.resuming.clone()))
     }
 
     pub(super) fn push_wanted(&mut self, now: Instant, out: &mut Vec<u8>) {
@@ -209,23 +239,23 @@ impl Session {
             }
             larger(&mut own, &token.subscription.cursors);
         }
-        let before = self.active.remove(&state.incarnation);
-        let inbox = match &before {
-            Some(before) => before.shared.inbox().begin_again(state, now),
-            None => Inbox::new(state, &own, now),
-        };
-        if before.is_some() {
-            // The broker has sent more than was taken; it must begin again behind the last ack.
-            for (feed, position) in state.feeds.iter().zip(inbox.positions()) {
-                let reopen = anyport_protocol::message::Reopen {
-                    incarnation: state.incarnation,
-                    partition: feed.partition,
-                    position,
-                };
-                anyport_protocol::message::ToBroker::from(reopen).encode(0, out);
+        let resuming = wanted.resuming.as_ref().filter(|(incarnation, _)| *incarnation == state.incarnation);
+        let shared = match (self.active.remove(&state.incarnation), resuming) {
+            (Some(before), _) => {
+                let inbox = before.shared.inbox().begin_again(state, &own, now);
+                // The broker has sent more than was taken; it must begin again behind the last ack.
+                for (feed, position) in state.feeds.iter().zip(inbox.positions()) {
+                    let (incarnation, partition) = (state.incarnation, feed.partition);
+                    ToBroker::from(Reopen { incarnation, partition, position }).encode(0, out);
+                }
+                Arc::new(Shared::new(inbox, Arc::clone(&self.due)))
             }
-        }
-        let shared = Arc::new(Shared::new(inbox, Arc::clone(&self.due)));
+            (None, Some((_, shared))) => {
+                shared.inbox().handle_session(state, now);
+                Arc::clone(shared)
+            }
+            (None, None) => Arc::new(Shared::new(Inbox::new(state, own, now), Arc::clone(&self.due))),
+        };
         let temporary = wanted.options.temporary;
         self.active.insert(state.incarnation, Active { shared: Arc::clone(&shared), temporary });
         (self.is_dirty, self.are_routes_stale) = (true, true);
@@ -325,7 +355,7 @@ impl Session {
     /// What was asked on the connection that broke may have been done.
     pub(super) fn handle_unanswered(&mut self) {
         for wanted in &mut self.wanted {
-            wanted.is_asked = false;
+            (wanted.is_asked, wanted.resuming) = (false, None);
         }
         for leaving in &mut self.leaving {
             leaving.was_asked |= leaving.is_asked;

@@ -51,8 +51,9 @@ pub(crate) enum ConnectError {
 }
 
 /// Connects to servers from one socket, which it binds at first use. Clones share it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Dialer {
+    early_data: bool,
     endpoint: Arc<Mutex<Option<Endpoint>>>,
     /// By which a server knows an address that it has validated before. Without one it may send only three times what it has had
     /// from us until the handshake is done, so what was missed would come a round trip later.
@@ -60,6 +61,10 @@ pub(crate) struct Dialer {
 }
 
 impl Dialer {
+    pub(crate) fn new(early_data: bool) -> Self {
+        Self { early_data, endpoint: Arc::default(), address_tokens: Arc::default() }
+    }
+
     /// Connects and sends the first flight on the control stream. `is_idempotent` says that the flight may arrive twice: then it
     /// goes out with the very first packet if an earlier TLS session can be resumed.
     pub(crate) async fn connect(
@@ -74,7 +79,8 @@ impl Dialer {
             let address = resolve(server).await?;
             let config = client_config(trust, Arc::clone(&self.address_tokens));
             let connecting = self.endpoint_for(address)?.connect_with(config, address, host_of(server))?;
-            let opening = match if is_idempotent { connecting.into_0rtt() } else { Err(connecting) } {
+            let opening = match if is_idempotent && self.early_data { connecting.into_0rtt() } else { Err(connecting) }
+            {
                 Ok((connection, accepted)) => Opening::early(connection, accepted),
                 Err(connecting) => Opening::confirmed(connecting.await.map_err(certificate_or_other)?),
             };

@@ -6,7 +6,8 @@
 //! ```
 //! A frame is taken only at `position`; of one that begins earlier, what is already here is cut off. A frame that begins later is
 //! parked: QUIC orders nothing between streams, so a live frame often overtakes the end of a replay. If the hole before it does not
-//! fill within [`PATIENCE`], or too much is parked, the feed must be begun anew at `position`.
+//! fill in time, or too much is parked, the feed must be begun anew at `position`. Each time that did not help it waits twice as long:
+//! on a slow line what was asked for again is still on its way, and asking more often would only send it more often.
 //!
 //! Inputs: `handle_frame`, `handle_disconnected`, `handle_resumed`. Outputs: what `handle_frame` returns; `poll_reopen`, to be asked when `patience_ends`.
 //! Invariant: every offset is taken exactly once, in order.
@@ -20,6 +21,9 @@ use anyport_protocol::{Cursor, Offset, OffsetRange};
 /// What overtook arrives within a round trip or two; longer means that it will not come by itself.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// What a line of a few kilobits a second needs for one frame.
+const PATIENCE_MAX: Duration = Duration::from_secs(32);
+
 /// Four times what a broker keeps queued for one subscription's live frames.
 const PARKED_BYTES_MAX: usize = 2 << 20;
 
@@ -30,6 +34,7 @@ pub(crate) struct Chain {
     parked_bytes: usize,
     /// Since when the chain waits for a hole to fill, or for an answer to the last reopen.
     waiting_since: Option<Instant>,
+    patience: Duration,
     reopen_now: bool,
 }
 
@@ -63,7 +68,14 @@ impl Link {
 
 impl Chain {
     pub(crate) fn new(position: Cursor) -> Self {
-        Self { position, parked: BTreeMap::new(), parked_bytes: 0, waiting_since: None, reopen_now: false }
+        Self {
+            position,
+            parked: BTreeMap::new(),
+            parked_bytes: 0,
+            waiting_since: None,
+            patience: PATIENCE,
+            reopen_now: false,
+        }
     }
 
     /// Everything below is taken; the next link begins here.
@@ -92,6 +104,7 @@ impl Chain {
         }
         if !links.is_empty() {
             self.waiting_since = (!self.parked.is_empty()).then_some(now);
+            self.patience = PATIENCE;
         }
         links
     }
@@ -120,7 +133,7 @@ impl Chain {
 
     /// When to ask `poll_reopen` if nothing has arrived by then.
     pub(crate) fn patience_ends(&self) -> Option<Instant> {
-        self.waiting_since.map(|since| since + PATIENCE)
+        self.waiting_since.map(|since| since + self.patience)
     }
 
     /// Where the feed must be begun anew, if it must.
@@ -131,24 +144,18 @@ impl Chain {
         }
         self.reopen_now = false;
         self.waiting_since = Some(now);
+        self.patience = (self.patience * 2).min(PATIENCE_MAX);
         Some(self.position)
     }
 
     /// The connection is gone. What is parked came from it, and will come again.
     pub(crate) fn handle_disconnected(&mut self) {
-        self.parked.clear();
-        self.parked_bytes = 0;
-        self.waiting_since = None;
-        self.reopen_now = false;
+        *self = Self::new(self.position);
     }
 
-    /// A new session begins the feed at `position`. Its frames may have come before this was said; what of them is parked here was
-    /// held against the old position, and is asked for anew.
+    /// A new session begins the feed at `position`: never further back, but where a later log epoch began.
     pub(crate) fn handle_resumed(&mut self, position: Cursor) {
-        let came_early = !self.parked.is_empty();
-        self.handle_disconnected();
-        self.position = self.position.max(position);
-        self.reopen_now = came_early;
+        *self = Self::new(self.position.max(position));
     }
 }
 
@@ -238,17 +245,18 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_came_before_its_session_was_opened_is_asked_for_anew() {
-        let now = Instant::now();
+    fn patience_grows_while_asking_again_does_not_help() {
+        let start = Instant::now();
         let mut chain = Chain::new(at(0));
-        chain.handle_frame(frame(8, 10), now);
-        chain.handle_resumed(at(0));
-        assert_eq!(chain.poll_reopen(now), Some(at(0)), "or it would be missed until the next frame");
-
-        chain.handle_frame(frame(8, 10), now);
-        chain.handle_disconnected();
-        chain.handle_resumed(at(0));
-        assert_eq!(chain.poll_reopen(now), None, "the old session's frames come again by themselves");
+        chain.handle_frame(frame(10, 20), start);
+        let mut asked = Vec::new();
+        for millis in 0..8_000 {
+            let now = start + Duration::from_millis(millis);
+            asked.extend(chain.poll_reopen(now).map(|_| millis));
+        }
+        assert_eq!(asked, [500, 1_500, 3_500, 7_500]);
+        chain.handle_frame(frame(0, 5), start);
+        assert_eq!(chain.patience_ends(), Some(start + PATIENCE), "what arrives restores it");
     }
 
     #[test]
@@ -259,6 +267,14 @@ mod tests {
         assert_eq!((chain.position(), chain.parked_bytes(), chain.patience_ends()), (at(10), 0, None));
         chain.handle_resumed(at(30));
         assert_eq!(chain.position(), at(30));
+    }
+
+    #[test]
+    fn a_new_session_goes_back_to_where_a_later_log_epoch_began() {
+        let mut chain = Chain::new(at(10));
+        let began = Cursor { epoch: LogEpoch(1), offset: Offset(8) };
+        chain.handle_resumed(began);
+        assert_eq!(chain.position(), began);
     }
 
     proptest! {

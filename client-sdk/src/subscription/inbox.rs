@@ -5,13 +5,14 @@
 //! What is queued is bounded by the credit given to the broker. Whoever waits for a change leaves a waker.
 
 use std::collections::VecDeque;
+use std::iter;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use anyport_protocol::limits::FRAME_BYTES_MAX;
+use anyport_protocol::limits::{FRAME_BYTES_MAX, INACTIVE_EXPIRY_SECS_DEFAULT};
 use anyport_protocol::message::SubscriptionState;
 use anyport_protocol::message::feed::{FeedContent, FeedFrame};
-use anyport_protocol::{Cursor, Incarnation, Offset, PartitionId, SubscriptionName};
+use anyport_protocol::{Cursor, Incarnation, PartitionId, SubscriptionName};
 use bytes::Bytes;
 
 use super::chain::Link;
@@ -36,6 +37,9 @@ pub(crate) struct Inbox {
     name: SubscriptionName,
     filter: String,
     incarnation: Incarnation,
+    /// Where an earlier process had got to.
+    own: Vec<Cursor>,
+    /// None before the first session.
     feeds: Vec<Feed>,
     queue: VecDeque<Item>,
     queued_bytes: u64,
@@ -49,6 +53,9 @@ pub(crate) struct Inbox {
     /// Nobody takes deliveries any more; cursors are still sent.
     abandoned: bool,
     over: Option<Error>,
+    /// Frames of a session that has not been heard to be open. Its answer says where they belong, and streams are not ordered: they
+    /// wait for it. Bounded by the credit given with the request.
+    early: Option<Vec<(FeedFrame, bool)>>,
     wakers: Vec<Waker>,
 }
 
@@ -56,30 +63,42 @@ pub(crate) struct Inbox {
 enum Item {
     Event(Delivery),
     /// The place that the application passes with it, if it has one in a feed.
-    Notice(Notice, Option<(PartitionId, Offset)>),
+    Notice(Notice, Option<(PartitionId, Cursor)>),
 }
 
 impl Inbox {
-    /// `own` is where the client itself has got to, by partition, if it knows.
-    pub(crate) fn new(state: &SubscriptionState, own: &[Cursor], now: Instant) -> Self {
-        let own = |partition: PartitionId| own.get(usize::from(partition.0)).copied().unwrap_or_default();
-        let mut inbox = Self {
-            name: state.name.clone(),
-            filter: state.filter.clone(),
-            incarnation: state.incarnation,
-            feeds: state.feeds.iter().map(|feed| Feed::new(feed, own(feed.partition))).collect(),
+    /// Of a subscription that the broker is asked to resume: its frames may come before the answer that says where they belong. `own`
+    /// is where the client itself has got to, by partition, if it knows.
+    pub(crate) fn awaiting(
+        name: SubscriptionName,
+        filter: String,
+        incarnation: Incarnation,
+        own: Vec<Cursor>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            name,
+            filter,
+            incarnation,
+            own,
+            feeds: Vec::new(),
             queue: VecDeque::new(),
             queued_bytes: 0,
             received_bytes: 0,
             granted_bytes: 0,
             acks_due: false,
             cursors_sent_at: now,
-            inactive_expiry: Duration::from_secs(state.inactive_expiry_secs),
+            inactive_expiry: Duration::from_secs(INACTIVE_EXPIRY_SECS_DEFAULT),
             abandoned: false,
             over: None,
+            early: Some(Vec::new()),
             wakers: Vec::new(),
-        };
-        inbox.notice(Notice::Resumed { waiting_max: state.waiting_max() });
+        }
+    }
+
+    pub(crate) fn new(state: &SubscriptionState, own: Vec<Cursor>, now: Instant) -> Self {
+        let mut inbox = Self::awaiting(state.name.clone(), state.filter.clone(), state.incarnation, own, now);
+        inbox.handle_session(state, now);
         inbox
     }
 
@@ -103,8 +122,15 @@ impl Inbox {
         self.abandoned
     }
 
-    /// A new session is open: frames come from the positions of `state` on. Some may have come before this was heard.
-    pub(crate) fn handle_session(&mut self, state: &SubscriptionState) {
+    /// A new session is open: frames come from the positions of `state` on.
+    pub(crate) fn handle_session(&mut self, state: &SubscriptionState, now: Instant) {
+        self.inactive_expiry = Duration::from_secs(state.inactive_expiry_secs);
+        if self.feeds.is_empty() {
+            let own = self.own.iter().copied().chain(iter::repeat(Cursor::default()));
+            self.feeds = state.feeds.iter().zip(own).map(|(feed, own)| Feed::new(feed, own)).collect();
+            // What an earlier process acked and could not say.
+            self.ask_for_cursors();
+        }
         for state in &state.feeds {
             if let Some(feed) = self.feed(state.partition) {
                 feed.handle_session(state);
@@ -118,13 +144,27 @@ impl Inbox {
             });
             feed.queued_below_tail = below_tail.count();
         }
+        self.begin_session(state);
+        for (frame, replayed) in self.early.take().unwrap_or_default() {
+            self.take_frame(frame, replayed, now);
+        }
+    }
+
+    fn begin_session(&mut self, state: &SubscriptionState) {
         self.notice(Notice::Resumed { waiting_max: state.waiting_max() });
+        for feed in &self.feeds {
+            if let Some((lost, place)) = feed.untold() {
+                let notice = Notice::Gap { partition: feed.partition, epoch: lost.epoch, range: lost.range };
+                self.queue.push_back(Item::Notice(notice, Some((feed.partition, place))));
+            }
+        }
     }
 
     /// The connection is gone, and nothing more comes from it. In the next session credit counts from zero.
     pub(crate) fn handle_disconnected(&mut self, reason: &str) {
         self.handle_credit_lost();
         self.feeds.iter_mut().for_each(Feed::handle_disconnected);
+        self.early = Some(Vec::new());
         self.acks_due |= self.feeds.iter().any(Feed::is_unconfirmed);
         self.notice(Notice::Reconnecting { reason: reason.to_owned() });
     }
@@ -142,44 +182,51 @@ impl Inbox {
         if self.received_bytes > self.granted_bytes + OVERDRAFT_BYTES {
             return false;
         }
+        match &mut self.early {
+            Some(early) => early.push((frame, replayed)),
+            None => self.take_frame(frame, replayed, now),
+        }
+        true
+    }
+
+    fn take_frame(&mut self, frame: FeedFrame, replayed: bool, now: Instant) {
         if self.abandoned || self.over.is_some() {
-            return true;
+            return;
         }
         let link = Link { covers: frame.covers, content: frame.content, replayed };
-        let Some(feed) = self.feed(frame.feed.partition) else { return true };
+        let Some(feed) = self.feed(frame.feed.partition) else { return };
         let links = feed.chain.handle_frame(link, now);
         for link in links {
             self.take(frame.feed.partition, link);
         }
         self.wake();
-        true
     }
 
     fn take(&mut self, partition: PartitionId, link: Link) {
-        let (incarnation, covers) = (self.incarnation, link.covers);
+        let (incarnation, range) = (self.incarnation, link.covers);
         let Some(feed) = self.feeds.iter_mut().find(|feed| feed.partition == partition) else { return };
-        match link.content {
+        let Cursor { epoch, .. } = feed.chain.position();
+        let notice = match link.content {
             FeedContent::Events(events) => {
                 for (offset, event) in events {
                     feed.handle_queued(offset);
                     self.queued_bytes += event_bytes(&event);
                     let replayed = link.replayed;
-                    self.queue.push_back(Item::Event(Delivery { partition, offset, event, replayed, incarnation }));
+                    let delivery = Delivery { partition, epoch, offset, event, replayed, incarnation };
+                    self.queue.push_back(Item::Event(delivery));
                 }
+                None
             }
+            FeedContent::Gap => Some(Notice::Gap { partition, epoch, range }),
+            FeedContent::Omitted { count } => Some(Notice::Omitted { partition, range, count }),
+        };
+        if let Some(notice) = notice {
             // Passed only when the application has been told.
-            FeedContent::Gap => {
-                feed.cover.handle_expected(covers.start);
-                let notice = Notice::Gap { partition, range: covers };
-                self.queue.push_back(Item::Notice(notice, Some((partition, covers.start))));
-            }
-            FeedContent::Omitted { count } => {
-                feed.cover.handle_expected(covers.start);
-                let notice = Notice::Omitted { partition, range: covers, count };
-                self.queue.push_back(Item::Notice(notice, Some((partition, covers.start))));
-            }
+            let place = feed.at(range.start);
+            feed.cover.handle_expected(place);
+            self.queue.push_back(Item::Notice(notice, Some((partition, place))));
         }
-        feed.cover.handle_covered(covers.end);
+        feed.cover.handle_covered(feed.at(range.end));
     }
 
     /// Deliveries and notices in order, at most `max` deliveries. None if there is nothing, by now.
@@ -198,8 +245,8 @@ impl Inbox {
                     batch.deliveries.push(event);
                 }
                 Item::Notice(notice, place) => {
-                    if let Some((partition, offset)) = place {
-                        self.acks_due |= self.feed(partition).is_some_and(|feed| feed.cover.handle_ack(offset));
+                    if let Some((partition, place)) = place {
+                        self.acks_due |= self.feed(partition).is_some_and(|feed| feed.handle_told(place));
                     }
                     batch.notices.push(notice);
                 }
@@ -217,7 +264,7 @@ impl Inbox {
         if delivery.incarnation != self.incarnation {
             return false;
         }
-        let moved = self.feed(delivery.partition).is_some_and(|feed| feed.cover.handle_ack(delivery.offset));
+        let moved = self.feed(delivery.partition).is_some_and(|feed| feed.cover.handle_ack(delivery.at()));
         self.acks_due |= moved;
         moved
     }
@@ -237,9 +284,9 @@ impl Inbox {
             let mut cover = feed.cover.clone();
             let own = deliveries.iter().filter(|delivery| delivery.partition == feed.partition);
             own.filter(|delivery| delivery.incarnation == self.incarnation).for_each(|delivery| {
-                cover.handle_ack(delivery.offset);
+                cover.handle_ack(delivery.at());
             });
-            Cursor { offset: cover.cursor(), ..feed.cursor() }
+            cover.cursor()
         };
         self.feeds.iter().map(cursor).collect()
     }
@@ -336,13 +383,19 @@ impl Inbox {
         self.queued_bytes = 0;
     }
 
-    /// What a new owner of the subscription starts from, in the same session: behind the last ack, so unacked events come again.
-    pub(crate) fn begin_again(&self, state: &SubscriptionState, now: Instant) -> Self {
-        let mut next = Self::new(state, &[], now);
-        next.feeds = self.feeds.iter().map(Feed::begin_again).collect();
+    /// What a new owner of the subscription starts from, in the same session: behind the last ack, so unacked events come again, or
+    /// from `own` where that is further.
+    pub(crate) fn begin_again(&self, state: &SubscriptionState, own: &[Cursor], now: Instant) -> Self {
+        let mut next = Self::awaiting(self.name.clone(), self.filter.clone(), self.incarnation, Vec::new(), now);
+        let own = own.iter().copied().chain(iter::repeat(Cursor::default()));
+        next.feeds = self.feeds.iter().zip(own).map(|(feed, own)| feed.begin_again(own)).collect();
+        next.early = None;
+        next.inactive_expiry = self.inactive_expiry;
+        next.begin_session(state);
         next.received_bytes = self.received_bytes;
         next.granted_bytes = self.granted_bytes;
         next.acks_due = self.acks_due;
+        next.ask_for_cursors();
         next
     }
 

@@ -1,6 +1,6 @@
-use anyport_protocol::message::FeedState;
 use anyport_protocol::message::feed::FeedId;
-use anyport_protocol::{LogEpoch, OffsetRange};
+use anyport_protocol::message::{FeedState, LostEnd};
+use anyport_protocol::{LogEpoch, Offset, OffsetRange};
 
 use super::*;
 
@@ -17,13 +17,20 @@ fn state(position: u64, tail: u64) -> SubscriptionState {
         incarnation: INCARNATION,
         filter: String::new(),
         inactive_expiry_secs: 600,
-        feeds: vec![FeedState { partition: PARTITION, start: at(0), position: at(position), tail: Offset(tail) }],
+        feeds: vec![FeedState {
+            partition: PARTITION,
+            start: at(0),
+            position: at(position),
+            tail: Offset(tail),
+            acked: at(position),
+            lost: None,
+        }],
     }
 }
 
 /// An inbox that has said `Resumed` already.
 fn inbox(position: u64, tail: u64) -> Inbox {
-    let mut inbox = Inbox::new(&state(position, tail), &[], Instant::now());
+    let mut inbox = Inbox::new(&state(position, tail), Vec::new(), Instant::now());
     inbox.pop(1);
     inbox.poll_credit();
     inbox
@@ -31,7 +38,11 @@ fn inbox(position: u64, tail: u64) -> Inbox {
 
 fn frame(start: u64, end: u64, content: FeedContent) -> FeedFrame {
     let feed = FeedId { incarnation: INCARNATION, partition: PARTITION };
-    FeedFrame { feed, covers: OffsetRange::new(Offset(start), Offset(end)), content }
+    FeedFrame { feed, covers: range(start, end), content }
+}
+
+fn range(start: u64, end: u64) -> OffsetRange {
+    OffsetRange::new(Offset(start), Offset(end))
 }
 
 fn events(offsets: &[u64]) -> FeedContent {
@@ -72,7 +83,7 @@ fn a_new_session_hands_nothing_out_again() {
     receive(&mut inbox, 0, 6, events(&[2, 5]));
     let before = taken(&mut inbox);
     inbox.handle_disconnected("lost");
-    inbox.handle_session(&state(0, 12));
+    inbox.handle_session(&state(0, 12), Instant::now());
     receive(&mut inbox, 0, 12, events(&[2, 5, 8]));
     assert_eq!(offsets(&taken(&mut inbox)), [8]);
     assert!(!inbox.ack(&before[1]), "acks of before the cut still count");
@@ -97,7 +108,7 @@ fn a_gap_is_passed_only_when_it_has_been_told() {
     receive(&mut inbox, 0, 8, FeedContent::Gap);
     assert_eq!(inbox.cursors(), [at(0)]);
     let batch = inbox.pop(1).expect("a notice");
-    assert_eq!(batch.notices, [Notice::Gap { partition: PARTITION, range: OffsetRange::new(Offset(0), Offset(8)) }]);
+    assert_eq!(batch.notices, [Notice::Gap { partition: PARTITION, epoch: LogEpoch(0), range: range(0, 8) }]);
     assert_eq!(inbox.cursors(), [at(8)]);
     assert!(inbox.has_acks_due());
 }
@@ -124,7 +135,7 @@ fn caught_up_means_taken_by_the_application() {
 
 #[test]
 fn credit_is_given_as_the_application_takes() {
-    let mut inbox = Inbox::new(&state(0, 10), &[], Instant::now());
+    let mut inbox = Inbox::new(&state(0, 10), Vec::new(), Instant::now());
     assert_eq!(inbox.poll_credit(), Some(WINDOW_BYTES));
     assert_eq!(inbox.poll_credit(), None);
     let large = Bytes::from(vec![0; WINDOW_BYTES as usize - EVENT_HEADER_BYTES as usize]);
@@ -137,7 +148,7 @@ fn credit_is_given_as_the_application_takes() {
 
 #[test]
 fn a_broker_that_sends_without_credit_is_noticed() {
-    let mut inbox = Inbox::new(&state(0, 10), &[], Instant::now());
+    let mut inbox = Inbox::new(&state(0, 10), Vec::new(), Instant::now());
     let large = FeedContent::Events(vec![(Offset(0), Bytes::from(vec![0; OVERDRAFT_BYTES as usize]))]);
     assert!(!inbox.handle_frame(frame(0, 1, large), true, Instant::now()));
 }
@@ -179,11 +190,104 @@ fn a_new_owner_begins_behind_the_last_ack_even_if_the_session_began_further_on()
     inbox.ack(&deliveries[0]);
     inbox.handle_disconnected("lost");
     // The client has named its own position, so the session begins there.
-    inbox.handle_session(&state(6, 10));
+    inbox.handle_session(&state(6, 10), Instant::now());
     inbox.abandon();
     assert_eq!(inbox.positions(), [at(5)]);
-    let mut next = inbox.begin_again(&state(6, 10), now);
+    let mut next = inbox.begin_again(&state(6, 10), &[], now);
     assert_eq!(next.positions(), [at(5)]);
     receive(&mut next, 5, 10, events(&[5]));
     assert_eq!(offsets(&taken(&mut next)), [5]);
+}
+
+#[test]
+fn a_new_owner_begins_at_its_resume_token_if_that_is_further() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 6, events(&[2, 5]));
+    taken(&mut inbox);
+    inbox.abandon();
+    let mut next = inbox.begin_again(&state(0, 10), &[at(5)], Instant::now());
+    assert_eq!((next.positions(), next.cursors()), (vec![at(5)], vec![at(5)]));
+    assert!(next.has_acks_due(), "what the token says is done with, and the broker does not know it");
+    receive(&mut next, 5, 10, events(&[5]));
+    assert_eq!(offsets(&taken(&mut next)), [5]);
+}
+
+#[test]
+fn acks_that_an_earlier_process_could_not_say_are_said() {
+    let mut state = state(5, 10);
+    state.feeds[0].acked = at(2);
+    let mut inbox = Inbox::new(&state, vec![at(5)], Instant::now());
+    assert_eq!(inbox.poll_cursors(Instant::now()), Some(vec![(PARTITION, at(5))]));
+}
+
+#[test]
+fn frames_that_come_before_their_session_was_heard_of_wait_for_it() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 6, events(&[2]));
+    inbox.handle_disconnected("lost");
+    inbox.pop(10);
+    inbox.poll_credit();
+    receive(&mut inbox, 8, 10, events(&[8]));
+    assert!(taken(&mut inbox).is_empty());
+    inbox.handle_session(&state(8, 10), Instant::now());
+    assert_eq!(offsets(&taken(&mut inbox)), [8]);
+    assert_eq!(inbox.patience_ends(), None, "nothing is missing");
+}
+
+/// The state of a session after the log has lost [6, 10) and holds other events there.
+fn state_after_loss() -> SubscriptionState {
+    let mut state = state(0, 12);
+    let position = Cursor { epoch: LogEpoch(1), offset: Offset(6) };
+    let lost = Some(LostEnd { epoch: LogEpoch(0), range: range(6, 10) });
+    state.feeds[0] = FeedState { position, acked: position, lost, ..state.feeds[0] };
+    state
+}
+
+#[test]
+fn a_lost_end_is_told_as_a_gap_and_what_is_stored_there_now_is_delivered() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 10, events(&[2, 8]));
+    let old = taken(&mut inbox);
+    inbox.handle_disconnected("the machine went down");
+    inbox.pop(10);
+    inbox.poll_credit();
+    inbox.handle_session(&state_after_loss(), Instant::now());
+    receive(&mut inbox, 6, 12, events(&[8, 11]));
+    let batch = inbox.pop(10).expect("what came");
+    assert!(batch.notices.contains(&Notice::Gap { partition: PARTITION, epoch: LogEpoch(0), range: range(6, 10) }));
+    assert_eq!(offsets(&batch.deliveries), [8, 11]);
+
+    assert!(!inbox.ack(&old[1]), "an ack of the lost event at 8 is none of the event that is there now");
+    assert_eq!(inbox.cursors(), [at(2)], "kept, handed on and not acked");
+    assert!(inbox.ack(&old[0]));
+    assert!(inbox.ack(&batch.deliveries[0]));
+    assert_eq!(inbox.cursors(), [Cursor { epoch: LogEpoch(1), offset: Offset(11) }]);
+}
+
+#[test]
+fn a_lost_end_is_told_again_until_the_application_has_taken_it() {
+    let mut inbox = Inbox::new(&state_after_loss(), vec![at(10)], Instant::now());
+    inbox.poll_credit();
+    receive(&mut inbox, 6, 12, events(&[]));
+    assert_eq!(inbox.cursors(), [at(10)], "the old epoch's: a later process is told again");
+    inbox.abandon();
+    let mut next = inbox.begin_again(&state_after_loss(), &[], Instant::now());
+    assert_eq!(next.positions(), [Cursor { epoch: LogEpoch(1), offset: Offset(6) }]);
+    let notices = next.pop(1).expect("notices").notices;
+    assert!(notices.contains(&Notice::Gap { partition: PARTITION, epoch: LogEpoch(0), range: range(6, 10) }));
+    assert_eq!(next.cursors(), [Cursor { epoch: LogEpoch(1), offset: Offset(6) }]);
+}
+
+#[test]
+fn frames_of_a_subscription_that_is_being_resumed_wait_for_the_first_answer() {
+    let name = "quakes".parse().expect("a name");
+    let mut inbox = Inbox::awaiting(name, String::new(), INCARNATION, vec![at(5)], Instant::now());
+    assert_eq!(inbox.poll_credit(), Some(WINDOW_BYTES));
+    receive(&mut inbox, 5, 10, events(&[7]));
+    assert!(taken(&mut inbox).is_empty());
+    let mut state = state(5, 10);
+    state.feeds[0].acked = at(2);
+    inbox.handle_session(&state, Instant::now());
+    assert_eq!(offsets(&taken(&mut inbox)), [7]);
+    assert!(inbox.has_acks_due(), "the earlier process had acked more than the broker knows");
 }

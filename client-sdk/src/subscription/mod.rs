@@ -12,7 +12,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use anyport_protocol::message::Start;
-use anyport_protocol::{ClientId, Cursor, Incarnation, Offset, OffsetRange, PartitionId};
+use anyport_protocol::{ClientId, Cursor, Incarnation, LogEpoch, Offset, OffsetRange, PartitionId};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
@@ -51,6 +51,8 @@ impl SubscribeOptions {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Delivery {
     pub partition: PartitionId,
+    /// Grows when the log has lost its end, and offsets are given again. Partition, epoch and offset together name an event.
+    pub epoch: LogEpoch,
     pub offset: Offset,
     /// In the one encoding: see [`anyport_protocol::event::EncodedEvent`].
     pub event: Bytes,
@@ -59,11 +61,18 @@ pub struct Delivery {
     pub(crate) incarnation: Incarnation,
 }
 
+impl Delivery {
+    pub(crate) fn at(&self) -> Cursor {
+        Cursor { epoch: self.epoch, offset: self.offset }
+    }
+}
+
 /// What a subscriber is told beside events.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
-    /// The log no longer has these; they will not come.
-    Gap { partition: PartitionId, range: OffsetRange },
+    /// The log no longer has these; they will not come, or not again. Retention has removed them; or the log has lost its end in a crash
+    /// in relaxed mode: then a later epoch begins where the range does.
+    Gap { partition: PartitionId, epoch: LogEpoch, range: OffsetRange },
     /// So many events of the range were left out, by an option that the client chose.
     Omitted { partition: PartitionId, range: OffsetRange, count: u32 },
     /// The connection is lost; a new one is being sought.

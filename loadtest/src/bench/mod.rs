@@ -3,6 +3,7 @@
 //! Figures on a busy machine wander; ratios of one run hold. Every line printed says what was measured, over how much.
 
 mod disk;
+pub mod foreground;
 mod latency;
 mod limits;
 mod offline;
@@ -30,6 +31,8 @@ pub enum Part {
     Replay,
     /// What offline clients cost in memory and disk.
     Offline,
+    /// How soon a phone that comes to the foreground has the first event it missed.
+    Foreground,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -69,6 +72,9 @@ pub async fn run(arguments: BenchArguments) -> Result<()> {
     }
     if wanted(Part::Offline) {
         offline::run(&folder.path().join("offline"), arguments.clients).await?;
+    }
+    if wanted(Part::Foreground) {
+        foreground::run(&folder.path().join("foreground")).await?;
     }
     Ok(())
 }

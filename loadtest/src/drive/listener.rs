@@ -137,7 +137,7 @@ impl ListenerTask {
     async fn take(&mut self, batch: Batch) -> Result<()> {
         for notice in &batch.notices {
             match notice {
-                Notice::Gap { partition, range } => self.oracle.gap(self.reader, *partition, *range),
+                Notice::Gap { partition, range, .. } => self.oracle.gap(self.reader, *partition, *range),
                 Notice::Omitted { partition, range, count } => {
                     self.oracle.omitted(self.reader, *partition, *range, u64::from(*count));
                 }

@@ -14,6 +14,7 @@
 
 mod core;
 mod delay_line;
+mod hops;
 mod task;
 
 use std::net::SocketAddr;
@@ -24,6 +25,7 @@ use tokio::task::JoinHandle;
 
 pub use self::core::{Counts, Cut, Direction, FaultCore, Faults};
 pub use self::delay_line::DelayLine;
+pub use self::hops::Hops;
 use self::task::{Command, ProxyTask};
 use crate::workload::Seed;
 
@@ -73,6 +75,15 @@ impl FaultProxy {
 
     pub async fn counts(&self) -> Result<Counts> {
         self.ask(Command::Count).await
+    }
+
+    /// Counts hops from here on. Nothing should be under way.
+    pub async fn count_hops(&self) -> Result<()> {
+        self.ask(Command::CountHops).await
+    }
+
+    pub async fn hops(&self) -> Result<Hops> {
+        self.ask(Command::Hops).await
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T> {

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::core::{Counts, Cut, Direction, FaultCore, Faults};
 use super::delay_line::DelayLine;
+use super::hops::Hops;
 use crate::workload::Seed;
 
 /// The largest UDP payload: nothing is ever cut short.
@@ -34,6 +35,8 @@ pub(super) enum Command {
     Cut(Cut, oneshot::Sender<()>),
     Rebind(oneshot::Sender<io::Result<()>>),
     Count(oneshot::Sender<Counts>),
+    CountHops(oneshot::Sender<()>),
+    Hops(oneshot::Sender<Hops>),
 }
 
 /// Cheap to clone: the bytes are shared.
@@ -42,6 +45,8 @@ struct Packet {
     direction: Direction,
     client: SocketAddr,
     bytes: Bytes,
+    /// Its place in a chain of packets, from when it is taken.
+    hop: u32,
 }
 
 /// A client's socket towards the target.
@@ -66,6 +71,7 @@ pub(super) struct ProxyTask {
     answered: mpsc::Receiver<Packet>,
     core: FaultCore,
     line: DelayLine<Packet>,
+    hops: Hops,
     /// The core's times count from here.
     start: Instant,
 }
@@ -81,6 +87,7 @@ impl ProxyTask {
             answered,
             core: FaultCore::new(seed),
             line: DelayLine::new(DELAYED_PACKETS_MAX),
+            hops: Hops::default(),
             start: Instant::now(),
         })
     }
@@ -104,10 +111,10 @@ impl ProxyTask {
                 received = self.downstream.recv_from(&mut buffer) => {
                     if let Ok((length, client)) = received {
                         let bytes = Bytes::copy_from_slice(&buffer[..length]);
-                        self.on_packet(&Packet { direction: Direction::ToTarget, client, bytes });
+                        self.on_packet(Packet { direction: Direction::ToTarget, client, bytes, hop: 0 });
                     }
                 }
-                Some(packet) = self.answered.recv() => self.on_packet(&packet),
+                Some(packet) = self.answered.recv() => self.on_packet(packet),
             }
             self.deliver_due().await;
         }
@@ -131,11 +138,19 @@ impl ProxyTask {
             Command::Count(done) => {
                 done.send(self.core.counts()).ok();
             }
+            Command::CountHops(done) => {
+                self.hops = Hops::default();
+                done.send(()).ok();
+            }
+            Command::Hops(done) => {
+                done.send(self.hops).ok();
+            }
         }
     }
 
-    fn on_packet(&mut self, packet: &Packet) {
+    fn on_packet(&mut self, packet: Packet) {
         let now = self.start.elapsed();
+        let packet = Packet { hop: self.hops.handle_sent(packet.direction), ..packet };
         for due in self.core.handle_packet(now, packet.direction) {
             if !self.line.push(due, packet.clone()) {
                 tracing::warn!("the fault proxy's delay line is full: a packet is dropped");
@@ -146,6 +161,7 @@ impl ProxyTask {
     async fn deliver_due(&mut self) {
         let now = self.start.elapsed();
         while let Some(packet) = self.line.pop_due(now) {
+            self.hops.handle_delivered(packet.direction, packet.hop);
             if let Err(error) = self.deliver(&packet).await {
                 // A dead target refuses, and a network does not report that to the sender's socket either.
                 tracing::debug!(%error, "the fault proxy could not deliver a packet");
@@ -199,7 +215,7 @@ async fn read(socket: Arc<UdpSocket>, client: SocketAddr, answers: mpsc::Sender<
             }
         };
         let bytes = Bytes::copy_from_slice(&buffer[..length]);
-        if answers.send(Packet { direction: Direction::ToClient, client, bytes }).await.is_err() {
+        if answers.send(Packet { direction: Direction::ToClient, client, bytes, hop: 0 }).await.is_err() {
             return;
         }
     }

@@ -24,7 +24,8 @@ pub use hello::{Hello, PROTOCOL_VERSION, Welcome};
 pub use identity::{LoggedIn, Login, Register, Registered};
 pub use push::{GoAway, Refused, SubscriptionEnded, TakenOver};
 pub use session::{
-    Ack, Acked, CloseSession, FeedState, OpenSession, ResumePoint, SessionClosed, SessionOpened, SubscriptionState,
+    Ack, Acked, CloseSession, FeedState, LostEnd, OpenSession, ResumePoint, SessionClosed, SessionOpened,
+    SubscriptionState,
 };
 pub use subscription::{Credit, Reopen, Start, Subscribe, SubscribeOutcome, Subscribed, Unsubscribe, Unsubscribed};
 

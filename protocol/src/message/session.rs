@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{Cursor, Incarnation, Nonce, Offset, PartitionId, SessionEpoch, SubscriptionName};
+use crate::{Cursor, Incarnation, LogEpoch, Nonce, Offset, OffsetRange, PartitionId, SessionEpoch, SubscriptionName};
 
 /// Opens the session and resumes every subscription, in one request.
 ///
@@ -58,6 +58,20 @@ pub struct FeedState {
     pub position: Cursor,
     /// The partition's tail when this was answered: a feed that has covered it has caught up.
     pub tail: Offset,
+    /// What the registry has, in today's log epoch. The client may be further, and then says so again.
+    #[serde(default)]
+    pub acked: Cursor,
+    /// The client had come to a place that the log has lost: to be told as a gap.
+    #[serde(default)]
+    pub lost: Option<LostEnd>,
+}
+
+/// Offsets of an earlier log epoch that a client had passed and the log does not have any more. In today's epoch other events
+/// have them.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LostEnd {
+    pub epoch: LogEpoch,
+    pub range: OffsetRange,
 }
 
 /// Moves cursors: everything below is done with. Answered when durable.
