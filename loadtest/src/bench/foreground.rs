@@ -65,14 +65,14 @@ pub async fn run(folder: &Path) -> Result<()> {
                 returns.push(scene.come_back(memory, delay_ms).await?);
             }
             returns.sort_by_key(|back| back.took);
-            let (median, hops) = (returns[SAMPLES / 2].took, returns.iter().map(|back| back.hops).max());
-            say(&format!(
-                "foreground {:<28} first missed event after {:>6.1} ms, {:.1} round trips of {} ms",
-                memory.name(),
-                median.as_secs_f64() * 1e3,
-                f64::from(hops.unwrap_or_default()) / 2.0,
-                2 * delay_ms,
-            ));
+            let median = returns[SAMPLES / 2].took.as_secs_f64() * 1e3;
+            let hops = returns.iter().map(|back| back.hops).max().unwrap_or_default();
+            // Without a delay packets that need not wait for each other do, and the chain says nothing.
+            let round_trips = match delay_ms {
+                0 => String::new(),
+                _ => format!(", {:.1} round trips of {} ms", f64::from(hops) / 2.0, 2 * delay_ms),
+            };
+            say(&format!("foreground {:<27} first missed event after {median:>6.1} ms{round_trips}", memory.name()));
         }
     }
     Ok(())
