@@ -1,5 +1,6 @@
 //! Why a text is no filter, in words that help: where, what was expected, what was found, and what was probably meant.
 
+use super::ast::Extension;
 use crate::limits::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FILTER_IN_MAX, FILTER_LIKE_SEGMENT_MAX, FILTER_STEPS_MAX};
 
 /// A text that does not compile to a filter. Columns count characters from 1.
@@ -15,7 +16,7 @@ pub enum FilterError {
     NumberOutOfRange { column: usize, number: String, least: i64, most: i64 },
 
     #[error("column {column}: {what} are an extension that strict CESQL 1.0 does not have")]
-    NotStandard { column: usize, what: &'static str },
+    NotStandard { column: usize, what: Extension },
 
     #[error("the filter has {bytes} bytes; at most {FILTER_BYTES_MAX} are allowed")]
     TooLong { bytes: usize, column: usize },
@@ -94,7 +95,7 @@ pub(super) fn shortened(text: &str) -> String {
     shown
 }
 
-fn hint(suggestion: &Option<String>) -> String {
+pub(super) fn hint(suggestion: &Option<String>) -> String {
     suggestion.as_ref().map_or_else(String::new, |suggestion| format!(" ({suggestion})"))
 }
 

@@ -1,8 +1,8 @@
 //! Runs a program over an event.
 //!
 //! By CESQL 3.2 and 3.3 every operator is total: one that errs, or has an operand that did, has the zero value of its type. So the first
-//! error settles everything above it, and evaluation ends there; the error list of the standard has one entry or none. Nothing is
-//! allocated here unless a filter keeps more than [`INLINE_STACK`] values at once.
+//! error settles everything above it, and evaluation ends there or goes on behind the PASSES around it; the error list of the standard
+//! has one entry or none. Nothing is allocated here unless a filter keeps more than [`INLINE_STACK`] values at once.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -11,7 +11,7 @@ use super::ast::{CompareOp, Literal, Reference};
 use super::functions::{Failure, ResultType};
 use super::json::{self, Json};
 use super::number::Number;
-use super::program::{LiteralSet, Operand, Program, Step};
+use super::program::{LiteralSet, Operand, Program, Rescue, Step};
 use super::source::Source;
 use super::value::{EvaluationError, Kind, Value};
 
@@ -53,12 +53,28 @@ impl Program {
                 Ok(None) => {}
                 Ok(Some(end)) => at = end,
                 Err(failure) => {
+                    if let Some(rescue) = self.rescue(at - 1) {
+                        machine.height = rescue.height;
+                        machine.push(Value::FALSE);
+                        at = rescue.steps.end;
+                        continue;
+                    }
                     let own = failure.value.filter(|_| self.last_is_root && at == self.steps.len());
                     return Evaluation { value: own.unwrap_or_else(|| self.result.zero()), error: Some(failure.error) };
                 }
             }
         }
         Evaluation { value: machine.pop(), error: None }
+    }
+}
+
+impl Program {
+    /// The innermost PASSES around that step. Those passed over begin behind the step and are skipped with it, so looking for rescues
+    /// never costs more than executing every step once.
+    #[cold]
+    fn rescue(&self, step: usize) -> Option<&Rescue> {
+        let ended = self.rescues.partition_point(|rescue| rescue.steps.end <= step);
+        self.rescues[ended..].iter().find(|rescue| rescue.steps.contains(&step))
     }
 }
 

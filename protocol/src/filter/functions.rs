@@ -1,4 +1,4 @@
-//! The built-in functions of CESQL 3.5. They are total: one that fails says so and still has a value.
+//! The built-in functions of CESQL 3.5, and one more. They are total: one that fails says so and still has a value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,6 +24,9 @@ pub enum Function {
     Right,
     Substring,
     Abs,
+    /// Extension: whether its argument, as a filter of its own, lets the event pass. What errs in there does not pass and is no error
+    /// any more, which CESQL cannot say and the NOT of the Subscriptions API needs.
+    Passes,
 }
 
 /// An error, and the value the operator or function has nevertheless; `None` is the zero value of its type.
@@ -54,7 +57,7 @@ pub(super) enum ResultType {
 }
 
 /// Name, fewest and most arguments, how it is called.
-const TABLE: [(Function, &str, usize, usize, &str); 13] = [
+const TABLE: [(Function, &str, usize, usize, &str); 14] = [
     (Function::Int, "INT", 1, 1, "INT(value)"),
     (Function::Bool, "BOOL", 1, 1, "BOOL(value)"),
     (Function::String, "STRING", 1, 1, "STRING(value)"),
@@ -68,6 +71,7 @@ const TABLE: [(Function, &str, usize, usize, &str); 13] = [
     (Function::Right, "RIGHT", 2, 2, "RIGHT(text, count)"),
     (Function::Substring, "SUBSTRING", 2, 3, "SUBSTRING(text, start) or SUBSTRING(text, start, count)"),
     (Function::Abs, "ABS", 1, 1, "ABS(number)"),
+    (Function::Passes, "PASSES", 1, 1, "PASSES(condition)"),
 ];
 
 impl Function {
@@ -90,9 +94,14 @@ impl Function {
         TABLE.iter().map(|(_, name, ..)| *name)
     }
 
+    /// How each function is called, for lists of them.
+    pub fn usages() -> impl Iterator<Item = &'static str> {
+        TABLE.iter().map(|(.., usage)| *usage)
+    }
+
     pub(super) fn result_type(self) -> ResultType {
         match self {
-            Self::Bool => ResultType::Boolean,
+            Self::Bool | Self::Passes => ResultType::Boolean,
             Self::Int | Self::Length | Self::Abs => ResultType::Number,
             _ => ResultType::String,
         }
@@ -104,6 +113,8 @@ impl Function {
         let mut next = || taken.next().unwrap_or(Value::FALSE);
         match self {
             Self::Bool => Ok(Value::Boolean(next().to_boolean()?)),
+            // The program sees to the errors of its argument.
+            Self::Passes => Ok(Value::Boolean(next() == Value::Boolean(true))),
             Self::Int => integer(&next()),
             Self::Abs => absolute(&next()),
             Self::String => Ok(Value::String(next().into_text())),

@@ -2,6 +2,7 @@
 //!
 //! What no token begins with is passed on as [`Kind::Foreign`]: the parser knows what it expected there.
 
+use super::ast::Extension;
 use super::error::{FilterError, shortened};
 use super::number::Number;
 use super::path::{Path, Segment};
@@ -118,7 +119,7 @@ impl<'t> Lexer<'t> {
             return if fraction { self.decimal(start) } else { Ok(Kind::Integer(word)) };
         }
         if word.eq_ignore_ascii_case("data") && self.rest().starts_with(['.', '[']) {
-            self.standard_only(start, "paths into the data")?;
+            self.extension(start, Extension::DataPath)?;
             return self.path();
         }
         Ok(Kind::Word(word))
@@ -126,7 +127,7 @@ impl<'t> Lexer<'t> {
 
     /// `digits.digits`, and an exponent if any; the whole digits have been read. Without a point it would be an attribute: `1e5`.
     fn decimal(&mut self, start: usize) -> Result<Kind<'t>, FilterError> {
-        self.standard_only(start, "decimals")?;
+        self.extension(start, Extension::Decimal)?;
         self.take('.');
         self.take_while(|byte| byte.is_ascii_digit());
         let exponent = self.rest().strip_prefix(['e', 'E']).map(|rest| rest.strip_prefix(['+', '-']).unwrap_or(rest));
@@ -145,7 +146,7 @@ impl<'t> Lexer<'t> {
         }
     }
 
-    fn standard_only(&self, at: usize, what: &'static str) -> Result<(), FilterError> {
+    fn extension(&self, at: usize, what: Extension) -> Result<(), FilterError> {
         match self.dialect {
             Dialect::Extended => Ok(()),
             Dialect::Strict => Err(FilterError::NotStandard { column: self.column(at), what }),

@@ -6,8 +6,9 @@
 //!
 //! A filter is compiled once and evaluated for every event. An event passes if the value is Boolean true and nothing erred; a missing
 //! attribute is an error, and AND and OR end at the operand that decides, so `TRUE OR missing = 1` passes and `missing = 1 OR TRUE`
-//! does not. The extension ([`Dialect::Extended`]) adds paths into the data (`data.mag`, `data.list[0]`, `data['any key']`), decimals and
-//! 64-bit integers; it never changes what a standard expression means. A path that leads to nothing, or to null, is a missing attribute.
+//! does not. The extension ([`Dialect::Extended`], [`Extension`]) adds paths into the data (`data.mag`, `data.list[0]`,
+//! `data['any key']`), decimals, 64-bit integers, and PASSES, which makes an error FALSE; it never changes what a standard expression
+//! means. A path that leads to nothing, or to null, is a missing attribute.
 //!
 //! Invariant: what compiles is bounded in text, depth, steps and pattern, so evaluating a hostile filter over a hostile event is only slow
 //! within limits. Compiling fails with a [`FilterError`] that says where and what instead; evaluating cannot fail.
@@ -33,7 +34,7 @@ use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub use ast::{ArithmeticOp, CompareOp, Expr, Literal, Reference};
+pub use ast::{ArithmeticOp, CompareOp, Expr, Extension, Literal, Reference};
 pub use error::FilterError;
 pub use eval::Evaluation;
 pub use functions::Function;
@@ -96,6 +97,11 @@ impl Filter {
     /// The tree, for whoever plans with it; none for a filter that lets everything pass.
     pub fn expression(&self) -> Option<&Expr> {
         self.inner.compiled.as_ref().map(|(expr, _)| expr)
+    }
+
+    /// Steps that one evaluation takes at most; looking into the data counts for many.
+    pub fn steps_max(&self) -> usize {
+        self.inner.compiled.as_ref().map_or(0, |(_, program)| program.cost)
     }
 
     pub fn passes<S: Source + ?Sized>(&self, source: &S) -> bool {

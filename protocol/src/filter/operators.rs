@@ -1,6 +1,6 @@
 //! The infix operators: how tightly each binds, and the tree each makes of its sides.
 
-use super::ast::{ArithmeticOp, CompareOp, Expr};
+use super::ast::{ArithmeticOp, CompareOp, Expr, Place};
 use super::lexer::Kind;
 
 /// How tightly an operator binds, loosest first.
@@ -45,7 +45,7 @@ impl Power {
     }
 }
 
-/// A tree and its depth.
+/// A tree, and how deep its text form is nested.
 pub(super) struct Tree {
     pub(super) expr: Expr,
     pub(super) depth: usize,
@@ -56,8 +56,13 @@ impl Tree {
         Self { expr, depth: 1 }
     }
 
-    pub(super) fn under(self, wrap: impl FnOnce(Expr) -> Expr) -> Self {
-        Self { depth: self.depth + 1, expr: wrap(self.expr) }
+    pub(super) fn after_prefix(self, wrap: impl FnOnce(Box<Expr>) -> Expr) -> Self {
+        Self { depth: 1 + self.depth_in(Place::AfterPrefix), expr: wrap(Box::new(self.expr)) }
+    }
+
+    /// Where it stands, parentheses may be around it.
+    pub(super) fn depth_in(&self, place: Place) -> usize {
+        self.depth + usize::from(self.expr.has_parentheses(place))
     }
 }
 
@@ -93,18 +98,22 @@ pub(super) fn infix(kind: &Kind<'_>) -> Option<(Infix, Power)> {
 
 /// One more operand of an AND or OR joins the others: that chain may be long, and the tree stays shallow.
 pub(super) fn combine(binary: Binary, left: Tree, right: Tree) -> Tree {
-    let joined = left.depth.max(right.depth + 1);
-    let above = left.depth.max(right.depth) + 1;
-    let (expr, depth) = match (binary, left.expr) {
+    let place = match binary {
+        Binary::And | Binary::Or | Binary::Xor => Place::InLogic,
+        Binary::Compare(_) | Binary::Arithmetic(_) => Place::InInfix,
+    };
+    let (joined, beside) = (left.depth, left.depth_in(place));
+    let right_depth = right.depth_in(place);
+    let (expr, left_depth) = match (binary, left.expr) {
         (Binary::And, Expr::And(operands)) => (Expr::And(with(operands, right.expr)), joined),
         (Binary::Or, Expr::Or(operands)) => (Expr::Or(with(operands, right.expr)), joined),
-        (Binary::And, left) => (Expr::And(vec![left, right.expr]), above),
-        (Binary::Or, left) => (Expr::Or(vec![left, right.expr]), above),
-        (Binary::Xor, left) => (Expr::Xor(Box::new([left, right.expr])), above),
-        (Binary::Compare(op), left) => (Expr::Compare { op, sides: Box::new([left, right.expr]) }, above),
-        (Binary::Arithmetic(op), left) => (Expr::Arithmetic { op, sides: Box::new([left, right.expr]) }, above),
+        (Binary::And, left) => (Expr::And(vec![left, right.expr]), beside),
+        (Binary::Or, left) => (Expr::Or(vec![left, right.expr]), beside),
+        (Binary::Xor, left) => (Expr::Xor(Box::new([left, right.expr])), beside),
+        (Binary::Compare(op), left) => (Expr::Compare { op, sides: Box::new([left, right.expr]) }, beside),
+        (Binary::Arithmetic(op), left) => (Expr::Arithmetic { op, sides: Box::new([left, right.expr]) }, beside),
     };
-    Tree { expr, depth }
+    Tree { expr, depth: left_depth.max(right_depth) }
 }
 
 fn with(mut operands: Vec<Expr>, last: Expr) -> Vec<Expr> {

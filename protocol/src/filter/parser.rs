@@ -4,7 +4,7 @@
 //! Written by hand because of the errors: at each place it is known what could have stood there, what stands there instead and
 //! what that is a near miss of, and one counter bounds the depth of stack and tree alike, whatever the text.
 
-use super::ast::{Expr, Literal, Reference};
+use super::ast::{Expr, Extension, Literal, Place, Reference};
 use super::error::{FilterError, shortened};
 use super::functions::Function;
 use super::lexer::{Kind, Lexer, Token};
@@ -161,7 +161,7 @@ impl<'t> Parser<'t> {
                 let number = Number::decimal(if sign == "-" { -value } else { *value });
                 self.atom(Expr::Literal(Literal::Number(number)))
             }
-            (_, "-") => self.operand().map(|tree| tree.under(|expr| Expr::Negate(Box::new(expr)))),
+            (_, "-") => self.operand().map(|tree| tree.after_prefix(Expr::Negate)),
             _ => Err(self.unexpected("digits right after the +", None)),
         }
     }
@@ -183,7 +183,7 @@ impl<'t> Parser<'t> {
         let kind = &self.token.kind;
         if kind.is_keyword("NOT") {
             self.advance()?;
-            return self.operand().map(|tree| tree.under(|expr| Expr::Not(Box::new(expr))));
+            return self.operand().map(|tree| tree.after_prefix(Expr::Not));
         }
         if kind.is_keyword("EXISTS") {
             self.advance()?;
@@ -251,10 +251,14 @@ impl<'t> Parser<'t> {
         let (arguments, depth) = if self.token.kind.is(")") { (Vec::new(), 0) } else { self.list(usize::MAX)? };
         self.advance()?;
         let text = self.lexer.text_of(name);
+        let column = self.lexer.column(name.start);
         match Function::resolve(text, arguments.len()) {
+            Some(Function::Passes) if self.dialect == Dialect::Strict => {
+                Err(FilterError::NotStandard { column, what: Extension::Passes })
+            }
             Some(function) => Ok(Tree { expr: Expr::Call { function, arguments }, depth: depth + 1 }),
             None => Err(FilterError::UnknownFunction {
-                column: self.lexer.column(name.start),
+                column,
                 name: shortened(text),
                 arguments: arguments.len(),
                 suggestion: suggest::for_function(text),
@@ -291,7 +295,8 @@ impl<'t> Parser<'t> {
         };
         let pattern = Pattern::compile(text).map_err(too_long)?;
         self.advance()?;
-        Ok(value.under(|value| Expr::Like { value: Box::new(value), pattern, negated }))
+        let depth = value.depth_in(Place::InInfix);
+        Ok(Tree { expr: Expr::Like { value: Box::new(value.expr), pattern, negated }, depth })
     }
 
     fn in_list(&mut self, value: Tree, negated: bool) -> Result<Tree, FilterError> {
@@ -301,7 +306,7 @@ impl<'t> Parser<'t> {
         self.advance()?;
         let (set, depth) = self.descend(|parser| parser.list(FILTER_IN_MAX))?;
         self.advance()?;
-        let depth = depth.max(value.depth) + 1;
+        let depth = value.depth_in(Place::InInfix).max(depth + 1);
         Ok(Tree { expr: Expr::In { value: Box::new(value.expr), set, negated }, depth })
     }
 

@@ -1,7 +1,10 @@
 //! Compiles a tree to a flat program for a small stack machine.
 //!
 //! Operands that are literals or values of the event are part of the step that uses them, so the filters that people write hardly
-//! touch the stack. AND, OR and IN jump. Invariant: a program's cost and stack are known here; evaluation neither grows nor stops half way.
+//! touch the stack. AND, OR and IN jump, always forward. Invariant: a program's cost and stack are known here; evaluation neither grows
+//! nor stops half way.
+
+use std::ops::Range;
 
 use super::ast::{ArithmeticOp, CompareOp, Expr, Literal, Reference};
 use super::error::FilterError;
@@ -15,11 +18,22 @@ const PATH_STEPS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Program {
     pub(super) steps: Box<[Step]>,
+    /// Inner ones before those around them.
+    pub(super) rescues: Box<[Rescue]>,
+    /// The sum of what the steps cost: no evaluation costs more, because each step is executed at most once.
+    pub(super) cost: usize,
     /// Values on the stack at most.
     pub(super) stack_max: usize,
     pub(super) result: ResultType,
     /// Whether the last step computes the result itself; then its value counts even where it erred. Else an error leaves the zero value.
     pub(super) last_is_root: bool,
+}
+
+/// The argument of a PASSES: an error in these steps leaves FALSE on the stack at this height, and evaluation goes on behind them.
+#[derive(Debug)]
+pub(super) struct Rescue {
+    pub(super) steps: Range<usize>,
+    pub(super) height: usize,
 }
 
 /// Where a step finds a value.
@@ -103,16 +117,17 @@ impl LiteralSet {
 pub(super) fn compile(expr: &Expr) -> Result<Program, FilterError> {
     let mut compiler = Compiler::default();
     compiler.expr(expr);
-    let Compiler { steps, cost, stack_max, .. } = compiler;
+    let Compiler { steps, rescues, cost, stack_max, .. } = compiler;
     if cost > FILTER_STEPS_MAX {
         return Err(FilterError::TooManySteps { steps: cost });
     }
     let last_is_root = !matches!(expr, Expr::And(_) | Expr::Or(_) | Expr::In { .. });
-    Ok(Program { steps: steps.into(), stack_max, result: result_type(expr), last_is_root })
+    let (steps, rescues) = (steps.into(), rescues.into());
+    Ok(Program { steps, rescues, cost, stack_max, result: result_type(expr), last_is_root })
 }
 
 /// CESQL 3.2: a type that cannot be told counts as Boolean.
-fn result_type(expr: &Expr) -> ResultType {
+pub(super) fn result_type(expr: &Expr) -> ResultType {
     match expr {
         Expr::Negate(_) | Expr::Arithmetic { .. } => ResultType::Number,
         Expr::Call { function, .. } => function.result_type(),
@@ -120,13 +135,19 @@ fn result_type(expr: &Expr) -> ResultType {
     }
 }
 
-fn is_boolean(expr: &Expr) -> bool {
-    !matches!(expr, Expr::Literal(_) | Expr::Reference(_)) && result_type(expr) == ResultType::Boolean
+/// Whether the value, if there is one, can only be Boolean.
+pub(super) fn is_boolean(expr: &Expr) -> bool {
+    match expr {
+        Expr::Literal(literal) => matches!(literal, Literal::Boolean(_)),
+        Expr::Reference(_) => false,
+        _ => result_type(expr) == ResultType::Boolean,
+    }
 }
 
 #[derive(Default)]
 struct Compiler {
     steps: Vec<Step>,
+    rescues: Vec<Rescue>,
     cost: usize,
     height: usize,
     stack_max: usize,
@@ -162,7 +183,11 @@ impl Compiler {
             }
             Expr::In { value, set, negated } => self.in_list(value, set, *negated),
             Expr::Call { function, arguments } => {
+                let (first, height) = (self.steps.len(), self.height);
                 arguments.iter().for_each(|argument| self.expr(argument));
+                if *function == Function::Passes {
+                    self.rescues.push(Rescue { steps: first..self.steps.len(), height });
+                }
                 let step = Step::Call { function: *function, arguments: arguments.len() };
                 self.step(step, arguments.len(), 1);
             }

@@ -44,19 +44,31 @@ pub(super) fn for_function(name: &str) -> Option<String> {
     if let Some(usage) = super::functions::Function::usage(name) {
         return Some(format!("it is called {usage}"));
     }
-    nearest(name, super::functions::Function::names()).map(|known| format!("did you mean {known}?"))
+    let known_elsewhere = match &*name.to_ascii_uppercase() {
+        "SUBSTR" | "MID" => "SUBSTRING",
+        "LEN" | "CHAR_LENGTH" => "LENGTH",
+        "LCASE" | "TOLOWER" => "LOWER",
+        "UCASE" | "TOUPPER" => "UPPER",
+        "CAST" | "CONVERT" => return Some("write INT(value), BOOL(value) or STRING(value)".to_owned()),
+        "COALESCE" | "IFNULL" | "ISNULL" | "NVL" => return Some("write EXISTS name AND ...".to_owned()),
+        "TRY" => "PASSES",
+        _ => nearest(name, super::functions::Function::names())?,
+    };
+    Some(format!("did you mean {known_elsewhere}?"))
 }
 
 pub(super) fn is_keyword(word: &str) -> bool {
     KEYWORDS.iter().any(|keyword| keyword.eq_ignore_ascii_case(word))
 }
 
-/// The candidate with the fewest letters to change: two in a long word, one in a short one, none where it would be half the word.
-fn nearest(word: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+/// The candidate with the fewest letters to change, in any case: two in a long word, one in a short one, none where it would be half
+/// the word.
+pub fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<&'c str> {
+    let word = word.to_ascii_uppercase();
     candidates
         .filter(|candidate| word.len().abs_diff(candidate.len()) <= 2)
-        .map(|candidate| (distance(&word.to_ascii_uppercase(), candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= candidate.len().saturating_sub(1) / 2)
+        .map(|candidate| (distance(&word, &candidate.to_ascii_uppercase()), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len().saturating_sub(1) / 2).min(2))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }

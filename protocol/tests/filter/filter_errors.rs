@@ -32,6 +32,9 @@ fn an_error_points_at_the_place_and_says_what_was_meant() {
         ("my_name = 1", 3, "the name of an attribute has only letters and digits"),
         ("subject LIKE Alaska", 14, "a text is written 'Alaska'"),
         ("UPER(subject) = 'X'", 1, "did you mean UPPER?"),
+        ("substr(subject, 1) = 'X'", 1, "did you mean SUBSTRING?"),
+        ("COALESCE(a, 1) = 1", 1, "write EXISTS name AND ..."),
+        ("PASES(a = 1)", 1, "did you mean PASSES?"),
         ("a = 1 AND left(subject) = 'X'", 11, "it is called LEFT(text, count)"),
         ("a = 'it's'", 9, "inside a text, its quote is written with a \\ before it"),
         ("a = 'it''s'", 9, "inside a text, its quote is written with a \\ before it"),
@@ -82,7 +85,8 @@ fn every_limit_is_refused_by_one_too_many() {
     within(nested(FILTER_DEPTH_MAX));
     assert_eq!(refused(&nested(FILTER_DEPTH_MAX + 1)), FilterError::TooDeep { column: FILTER_DEPTH_MAX + 1 });
 
-    let chained = |depth: usize| format!("a{}", " + a".repeat(depth - 1));
+    // Each but the first is within the parentheses that show how it is read.
+    let chained = |depth: usize| format!("a{}", " + a".repeat(depth));
     within(chained(FILTER_DEPTH_MAX));
     assert!(matches!(refused(&chained(FILTER_DEPTH_MAX + 1)), FilterError::TooDeep { .. }));
 
@@ -94,9 +98,11 @@ fn every_limit_is_refused_by_one_too_many() {
     within(pattern(FILTER_LIKE_SEGMENT_MAX));
     assert!(matches!(refused(&pattern(FILTER_LIKE_SEGMENT_MAX + 1)), FilterError::PatternTooLong { .. }));
 
-    let paths = |count: usize| vec!["data.x"; count].join(" OR ");
-    within(paths(FILTER_STEPS_MAX / 65));
-    assert!(matches!(refused(&paths(FILTER_STEPS_MAX / 65 + 2)), FilterError::TooManySteps { .. }));
+    // 62 paths and the AND behind each are 4,030 steps; the rest is the list, its attribute and the last comparison.
+    let costing = |steps: usize| format!("{}a IN ({}1)", "data.x AND ".repeat(62), "1,".repeat(steps - 62 * 65 - 2));
+    let most = Filter::compile(&costing(FILTER_STEPS_MAX)).expect("within");
+    assert_eq!(most.steps_max(), FILTER_STEPS_MAX);
+    assert_eq!(refused(&costing(FILTER_STEPS_MAX + 1)), FilterError::TooManySteps { steps: FILTER_STEPS_MAX + 1 });
 }
 
 #[test]

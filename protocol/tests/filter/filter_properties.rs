@@ -1,9 +1,14 @@
 //! Properties that hold for every text, tree and event.
 
-use anyport_protocol::filter::{Dialect, Filter, FilterError};
+use std::cell::Cell;
+
+use anyport_protocol::filter::{Dialect, EvaluationError, Filter, FilterError, Source, Value, ValueRef};
+use anyport_protocol::limits::FILTER_STEPS_MAX;
 use proptest::prelude::*;
+use serde_json::value::RawValue;
 
 use crate::TestEvent;
+use crate::reference::{self, Plain, Wrong};
 
 /// Pieces of the language, put together without sense: parses more often than arbitrary text, and errs in more places.
 fn word_salad() -> impl Strategy<Value = String> {
@@ -82,6 +87,9 @@ fn leaf() -> impl Strategy<Value = String> {
 /// A filter that is valid.
 fn filter_text() -> impl Strategy<Value = String> {
     leaf().prop_recursive(5, 48, 4, |inner| {
+        let call_of_one =
+            prop::sample::select(vec!["PASSES", "INT", "BOOL", "STRING", "LENGTH", "LOWER", "TRIM", "ABS"]);
+        let call_of_two = prop::sample::select(vec!["LEFT", "RIGHT", "CONCAT", "CONCAT_WS", "SUBSTRING"]);
         let operators = prop::sample::select(vec!["AND", "OR", "XOR", "=", "!=", "<", ">=", "+", "-", "*", "/", "%"]);
         prop_oneof![
             (inner.clone(), operators, inner.clone()).prop_map(|(left, op, right)| format!("({left}) {op} ({right})")),
@@ -91,7 +99,10 @@ fn filter_text() -> impl Strategy<Value = String> {
             (inner.clone(), text_literal()).prop_map(|(value, pattern)| format!("({value}) NOT LIKE {pattern}")),
             (inner.clone(), prop::collection::vec(inner.clone(), 1..4))
                 .prop_map(|(value, set)| format!("({value}) IN ({})", set.join(", "))),
-            (inner.clone(), inner.clone(), inner).prop_map(|(a, b, c)| format!("SUBSTRING({a}, {b}, ABS({c}))")),
+            (inner.clone(), inner.clone(), inner.clone())
+                .prop_map(|(a, b, c)| format!("SUBSTRING({a}, {b}, ABS({c}))")),
+            (call_of_two, inner.clone(), inner.clone()).prop_map(|(function, a, b)| format!("{function}({a}, {b})")),
+            (call_of_one, inner).prop_map(|(function, operand)| format!("{function}({operand})")),
         ]
     })
 }
@@ -106,10 +117,88 @@ fn event() -> impl Strategy<Value = TestEvent> {
     ];
     let json = (scalar.clone(), scalar).prop_map(|(x, list)| format!("{{\"k\":{{}},\"x\":{x},\"list\":{list}}}"));
     let data = prop_oneof![json.prop_map(String::into_bytes), prop::collection::vec(any::<u8>(), 0..64)];
-    (".{0,12}", any::<i32>(), prop::option::of(data)).prop_map(|(a, b, data)| {
+    (".{0,12}", any::<i32>(), prop::option::of(any::<bool>()), prop::option::of(data)).prop_map(|(a, b, c, data)| {
         let event = TestEvent::default().with("a", &a).with_integer("b", b);
+        let event = c.into_iter().fold(event, |event, value| event.with_boolean("c", value));
         TestEvent { data, ..event }
     })
+}
+
+/// Compiles what may pass a limit, but is valid otherwise.
+fn compiled(text: &str) -> Result<Option<Filter>, TestCaseError> {
+    match Filter::compile(text) {
+        Ok(filter) => Ok(Some(filter)),
+        Err(FilterError::TooManySteps { .. } | FilterError::TooDeep { .. }) => Ok(None),
+        Err(error) => Err(TestCaseError::fail(format!("{text}: {error}"))),
+    }
+}
+
+/// Counts what a filter looks at.
+struct Counting<'e> {
+    event: &'e TestEvent,
+    attributes: Cell<usize>,
+    data: Cell<usize>,
+}
+
+impl Source for Counting<'_> {
+    fn attribute(&self, name: &str) -> Option<ValueRef<'_>> {
+        self.attributes.set(self.attributes.get() + 1);
+        self.event.attribute(name)
+    }
+
+    fn json_data(&self) -> Option<&[u8]> {
+        self.data.set(self.data.get() + 1);
+        self.event.json_data()
+    }
+}
+
+/// The outcome in the words of the reference.
+fn plain(filter: &Filter, event: &TestEvent) -> Result<Plain, Wrong> {
+    let evaluation = filter.evaluate(event);
+    match evaluation.error {
+        Some(EvaluationError::MissingAttribute { name }) => Err(Wrong::Missing(name.to_owned())),
+        Some(EvaluationError::Cast { .. }) => Err(Wrong::Cast),
+        Some(EvaluationError::Math(_)) => Err(Wrong::Math),
+        Some(EvaluationError::Function { .. }) => Err(Wrong::Function),
+        None => Ok(match evaluation.value {
+            Value::Boolean(value) => Plain::Boolean(value),
+            Value::Number(number) => Plain::Number(number),
+            Value::String(text) => Plain::Text(text.into_owned()),
+        }),
+    }
+}
+
+/// Texts of one shape, each a level deeper than the last: those that are accepted are printed so that they are accepted again.
+#[test]
+fn what_is_accepted_can_be_printed_and_read_again_up_to_the_limit() {
+    let shapes: [fn(&str) -> String; 10] = [
+        |inner| format!("NOT {inner}"),
+        |inner| format!("- {inner}"),
+        |inner| format!("NOT ({inner} = a)"),
+        |inner| format!("(NOT {inner}) LIKE 'x'"),
+        |inner| format!("{inner} + a"),
+        |inner| format!("a IN ({inner})"),
+        |inner| format!("NOT (a IN ({inner})) = b"),
+        |inner| format!("a OR (b AND ({inner}))"),
+        |inner| format!("PASSES(a XOR ({inner}))"),
+        |inner| format!("{inner} LIKE 'x' IN (b) = - EXISTS c"),
+    ];
+    for (place, shape) in shapes.into_iter().enumerate() {
+        let other = shapes[(place + 3) % shapes.len()];
+        let mut text = "a".to_owned();
+        let mut accepted = 0;
+        while let Ok(filter) = Filter::compile(&text) {
+            accepted += 1;
+            let printed = filter.expression().expect("not empty").to_string();
+            let again = Filter::compile(&printed).unwrap_or_else(|error| panic!("{printed}: {error}"));
+            assert_eq!(again.expression(), filter.expression());
+            text = shape(&text);
+            if accepted % 3 == 0 {
+                text = other(&text);
+            }
+        }
+        assert!(accepted > 12, "{text}");
+    }
 }
 
 proptest! {
@@ -133,15 +222,32 @@ proptest! {
 
     #[test]
     fn a_printed_tree_parses_to_the_same_tree_and_means_the_same(text in filter_text(), event in event()) {
-        let filter = match Filter::compile(&text) {
-            Ok(filter) => filter,
-            Err(FilterError::TooManySteps { .. } | FilterError::TooDeep { .. }) => return Ok(()),
-            Err(error) => return Err(TestCaseError::fail(format!("{text}: {error}"))),
-        };
+        let Some(filter) = compiled(&text)? else { return Ok(()) };
         let printed = filter.expression().expect("not empty").to_string();
         let again = Filter::compile(&printed).map_err(|error| TestCaseError::fail(format!("{printed}: {error}")))?;
         prop_assert_eq!(filter.expression(), again.expression(), "{}", printed);
         prop_assert_eq!(filter.evaluate(&event), again.evaluate(&event));
+    }
+
+    #[test]
+    fn the_evaluator_agrees_with_the_reference(text in filter_text(), event in event()) {
+        let Some(filter) = compiled(&text)? else { return Ok(()) };
+        // Of broken data the evaluator finds what lies before the fault.
+        prop_assume!(event.data.as_ref().is_none_or(|data| serde_json::from_slice::<&RawValue>(data).is_ok()));
+        let expected = reference::evaluate(filter.expression().expect("not empty"), &event);
+        prop_assert_eq!(filter.passes(&event), expected == Ok(Plain::Boolean(true)));
+        prop_assert_eq!(plain(&filter, &event), expected, "{}", filter);
+    }
+
+    #[test]
+    fn no_evaluation_costs_more_than_was_known_before(text in filter_text(), event in event()) {
+        const DATA_STEPS: usize = 64;
+        let Some(filter) = compiled(&text)? else { return Ok(()) };
+        prop_assert!(filter.steps_max() <= FILTER_STEPS_MAX);
+        let counting = Counting { event: &event, attributes: Cell::default(), data: Cell::default() };
+        filter.passes(&counting);
+        let cost = counting.attributes.get() + DATA_STEPS * counting.data.get();
+        prop_assert!(cost <= filter.steps_max(), "{} > {}", cost, filter.steps_max());
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod filter_errors;
 mod filter_properties;
 mod filter_stories;
 mod filter_tck;
+mod reference;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,11 @@ impl TestEvent {
 
     fn with_integer(mut self, name: &str, value: i32) -> Self {
         self.attributes.insert(name.to_owned(), Attribute::Integer(value));
+        self
+    }
+
+    fn with_boolean(mut self, name: &str, value: bool) -> Self {
+        self.attributes.insert(name.to_owned(), Attribute::Boolean(value));
         self
     }
 
