@@ -75,14 +75,49 @@ impl Pattern {
     }
 
     pub fn matches(&self, text: &str) -> bool {
+        self.matches_counting(text, &mut 0)
+    }
+
+    /// Adds to `looked_at` how many bytes of the text were looked at; those looked at again count again.
+    fn matches_counting(&self, text: &str, looked_at: &mut usize) -> bool {
         match &self.shape {
-            Shape::Whole(segment) => segment.strip_start(text) == Some(""),
-            Shape::Open { start, middle, end } => start
-                .strip_start(text)
-                .and_then(|rest| end.strip_end(rest))
-                .and_then(|rest| middle.iter().try_fold(rest, |rest, segment| segment.after_first(rest)))
-                .is_some(),
+            Shape::Whole(segment) => {
+                *looked_at += text.len();
+                segment.strip_start(text) == Some("")
+            }
+            Shape::Open { start, middle, end } => {
+                let Some(inner) = start.strip_start(text).and_then(|rest| end.strip_end(rest)) else {
+                    *looked_at += text.len();
+                    return false;
+                };
+                *looked_at += text.len() - inner.len();
+                middle.iter().try_fold(inner, |rest, segment| segment.after_first(rest, looked_at)).is_some()
+            }
         }
+    }
+
+    /// What it asks of a text, in words that follow the name of a value.
+    pub(super) fn in_words(&self, negated: bool) -> String {
+        let verb = |verb: &str, verbs: &str| if negated { format!("does not {verb}") } else { verbs.to_owned() };
+        if let Shape::Whole(Segment::Plain(text)) = &self.shape {
+            return format!("is {}{}", if negated { "not " } else { "" }, super::ast::quoted(text));
+        }
+        if let Shape::Open { start: Segment::Plain(start), middle, end: Segment::Plain(end) } = &self.shape {
+            match (&**start, &**middle, &**end) {
+                (start, [], "") if !start.is_empty() => {
+                    return format!("{} {}", verb("begin with", "begins with"), super::ast::quoted(start));
+                }
+                ("", [], end) if !end.is_empty() => {
+                    return format!("{} {}", verb("end with", "ends with"), super::ast::quoted(end));
+                }
+                ("", [Search::Plain(text)], "") => {
+                    return format!("{} {}", verb("contain", "contains"), super::ast::quoted(text));
+                }
+                _ => {}
+            }
+        }
+        let legend = "where % is any text and _ any one character";
+        format!("{} {}, {legend}", verb("look like", "looks like"), super::ast::quoted(&self.text))
     }
 }
 
@@ -157,11 +192,15 @@ impl Search {
     }
 
     /// What follows the first occurrence.
-    fn after_first<'t>(&self, text: &'t str) -> Option<&'t str> {
-        match self {
+    fn after_first<'t>(&self, text: &'t str, looked_at: &mut usize) -> Option<&'t str> {
+        let rest = match self {
             Self::Plain(plain) => text.find(&**plain).map(|at| &text[at + plain.len()..]),
             Self::Wild(search) => search.after_first(text),
-        }
+        };
+        // Neither search goes back: each byte up to where it ends is looked at once, or as often as two-way search needs, which is
+        // twice.
+        *looked_at += text.len() - rest.map_or(0, str::len);
+        rest
     }
 }
 
@@ -242,6 +281,38 @@ mod tests {
         assert!(like("a%b", r"a\%b") && !like("axb", r"a\%b"));
         assert!(like("a_b", r"a\_b") && !like("axb", r"a\_b"));
         assert!(like(r"a\b", r"a\b"));
+    }
+
+    /// Many `%` before something that does not come: the attack on LIKE (CVE-2026-67240). It takes exponential time where a pattern
+    /// becomes a backtracking expression, and quadratic time where matching starts again behind the last `%`.
+    #[test]
+    fn no_search_goes_back_whatever_the_pattern() {
+        let text = "a".repeat(100_000);
+        for pattern in [
+            format!("{}b", "%a".repeat(2000)),
+            format!("{}b%", "%a".repeat(2000)),
+            format!("%{}b%", "a".repeat(4000)),
+            format!("{}b%", "%_".repeat(2000)),
+            format!("%{}b%", "_a".repeat(FILTER_LIKE_SEGMENT_MAX / 2 - 1)),
+            format!("{}%", format!("%{}", "a".repeat(50)).repeat(150)),
+            format!("a%{}%b", "a%_".repeat(1000)),
+            "%".repeat(8000),
+        ] {
+            let mut looked_at = 0;
+            let matches = Pattern::compile(&pattern).expect("within limits").matches_counting(&text, &mut looked_at);
+            assert_eq!(matches, !pattern.contains('b'), "{pattern:.20}");
+            assert!(looked_at <= text.len(), "{pattern:.20}: {looked_at} bytes of {}", text.len());
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_said_in_words() {
+        let words = |pattern, negated| Pattern::compile(pattern).expect("short").in_words(negated);
+        assert_eq!(words("Alaska%", false), "begins with 'Alaska'");
+        assert_eq!(words("%.error", true), "does not end with '.error'");
+        assert_eq!(words(r"%50\%%", false), "contains '50%'");
+        assert_eq!(words("abc", true), "is not 'abc'");
+        assert_eq!(words("a_c%", false), "looks like 'a_c%', where % is any text and _ any one character");
     }
 
     #[test]
