@@ -31,6 +31,9 @@ pub const FILTER_IN_MAX: usize = 1024;
 /// Characters between two `%` of a LIKE pattern if a `_` is among them: they are searched with one machine word of states.
 pub const FILTER_LIKE_SEGMENT_MAX: usize = 64;
 
+/// A filter written as JSON: it becomes a filter's text, which is no longer than [`FILTER_BYTES_MAX`], but may say it at length.
+pub const FILTER_DOCUMENT_BYTES_MAX: usize = 64 << 10;
+
 /// Text that a function of a filter makes: nested calls must not multiply an event's size.
 pub const FILTER_TEXT_BYTES_MAX: usize = 64 << 10;
 

@@ -143,7 +143,7 @@ pub(super) fn reason(error: &serde_json::Error) -> String {
 }
 
 /// Does `datacontenttype` declare JSON? Without one a JSON event's data is JSON; with one its subtype decides.
-pub(super) fn declares_json(datacontenttype: Option<&str>) -> bool {
+pub(crate) fn declares_json(datacontenttype: Option<&str>) -> bool {
     let Some(media_type) = datacontenttype else { return true };
     let essence = media_type.split(';').next().unwrap_or_default().trim_ascii_end();
     let subtype = essence.rsplit('/').next().unwrap_or_default().as_bytes();

@@ -26,6 +26,7 @@ mod varint;
 
 pub use attributes::Attributes;
 pub use builder::EventBuilder;
+pub(crate) use data::declares_json;
 pub use data::{Data, DataRef};
 pub use encoded::{ENCODING_VERSION, EncodedEvent};
 pub use error::EventError;

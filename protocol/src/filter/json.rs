@@ -216,7 +216,7 @@ fn hex(text: &str) -> Option<u16> {
 }
 
 /// Reads a number exactly as the JSON grammar has it.
-fn number(bytes: &[u8]) -> Option<Number> {
+pub(super) fn number(bytes: &[u8]) -> Option<Number> {
     let text = std::str::from_utf8(bytes).ok()?;
     let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
     let unsigned = text.strip_prefix('-').unwrap_or(text);

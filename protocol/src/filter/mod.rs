@@ -8,12 +8,14 @@
 //! attribute is an error, and AND and OR end at the operand that decides, so `TRUE OR missing = 1` passes and `missing = 1 OR TRUE`
 //! does not. The extension ([`Dialect::Extended`], [`Extension`]) adds paths into the data (`data.mag`, `data.list[0]`,
 //! `data['any key']`), decimals, 64-bit integers, and PASSES, which makes an error FALSE; it never changes what a standard expression
-//! means. A path that leads to nothing, or to null, is a missing attribute.
+//! means. A path that leads to nothing, or to null, is a missing attribute. Filters in JSON ([`Filter::from_document`],
+//! [`Filter::from_example`]) become text of this language.
 //!
 //! Invariant: what compiles is bounded in text, depth, steps and pattern, so evaluating a hostile filter over a hostile event is only slow
 //! within limits. Compiling fails with a [`FilterError`] that says where and what instead; evaluating cannot fail.
 
 mod ast;
+mod document;
 mod error;
 mod eval;
 mod functions;
@@ -35,6 +37,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 pub use ast::{ArithmeticOp, CompareOp, Expr, Extension, Literal, Reference};
+pub use document::DocumentError;
 pub use error::FilterError;
 pub use eval::Evaluation;
 pub use functions::Function;
@@ -52,6 +55,11 @@ pub enum Dialect {
     Extended,
     /// CESQL 1.0 and nothing else.
     Strict,
+}
+
+/// Whether a text is meant as JSON, for [`Filter::from_document`]: no expression begins so.
+pub fn is_document(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '['])
 }
 
 /// A compiled filter. Clones share it; filters of one text are equal.
@@ -78,6 +86,21 @@ impl Filter {
         };
         let program = program::compile(&expr)?;
         Ok(Self { inner: Arc::new(Inner { text: text.into(), dialect, compiled: Some((expr, program)) }) })
+    }
+
+    /// Compiles JSON of the CloudEvents Subscriptions API: one filter such as `{"prefix": {"type": "com.example."}}`, or an array of
+    /// filters that must all be true. Its `sql` is read in `dialect`; the strict one has no `example` either. What comes of it is a
+    /// filter like any other, with a text to subscribe with.
+    pub fn from_document(json: &str, dialect: Dialect) -> Result<Self, DocumentError> {
+        match document::expression(json, dialect)? {
+            Some(expr) => Ok(Self::compile(&expr.to_string())?),
+            None => Ok(Self::always()),
+        }
+    }
+
+    /// Compiles an example: JSON of an event, or of a part of one, that asks for events with at least this content.
+    pub fn from_example(json: &str) -> Result<Self, DocumentError> {
+        Ok(Self::compile(&document::example(json)?.to_string())?)
     }
 
     /// The filter that lets everything pass; its text is empty.
@@ -113,6 +136,13 @@ impl Filter {
             Some((_, program)) => program.evaluate(source),
             None => Evaluation { value: Value::Boolean(true), error: None },
         }
+    }
+}
+
+/// To subscribe with.
+impl From<Filter> for String {
+    fn from(filter: Filter) -> Self {
+        filter.text().to_owned()
     }
 }
 

@@ -1,5 +1,6 @@
 //! The filter language, seen from outside.
 
+mod filter_documents;
 mod filter_errors;
 mod filter_properties;
 mod filter_stories;
