@@ -18,6 +18,7 @@ mod ast;
 mod document;
 mod error;
 mod eval;
+mod explain;
 mod functions;
 mod json;
 mod lexer;
@@ -40,11 +41,13 @@ pub use ast::{ArithmeticOp, CompareOp, Expr, Extension, Literal, Reference};
 pub use document::DocumentError;
 pub use error::FilterError;
 pub use eval::Evaluation;
+pub use explain::Explanation;
 pub use functions::Function;
 pub use like::Pattern;
 pub use number::{MathFault, Number};
 pub use path::{Path, Segment};
 pub use source::{Source, ValueRef};
+pub use suggest::nearest;
 pub use value::{EvaluationError, Kind, Value};
 
 /// Which language a filter is written in.
@@ -125,6 +128,11 @@ impl Filter {
     /// Steps that one evaluation takes at most; looking into the data counts for many.
     pub fn steps_max(&self) -> usize {
         self.inner.compiled.as_ref().map_or(0, |(_, program)| program.cost)
+    }
+
+    /// What it asks for, in words.
+    pub fn explain(&self) -> Explanation {
+        Explanation::of(self.expression())
     }
 
     pub fn passes<S: Source + ?Sized>(&self, source: &S) -> bool {

@@ -2,6 +2,7 @@
 
 mod filter_documents;
 mod filter_errors;
+mod filter_explanations;
 mod filter_properties;
 mod filter_stories;
 mod filter_tck;
