@@ -1,5 +1,6 @@
 //! The filter language, seen from outside.
 
+mod filter_allocations;
 mod filter_documents;
 mod filter_errors;
 mod filter_explanations;
@@ -7,6 +8,8 @@ mod filter_properties;
 mod filter_stories;
 mod filter_tck;
 mod reference;
+#[path = "../../examples/filter_speed/typical.rs"]
+mod typical;
 
 use std::collections::BTreeMap;
 
