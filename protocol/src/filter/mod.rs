@@ -9,7 +9,7 @@
 //! does not. The extension ([`Dialect::Extended`], [`Extension`]) adds paths into the data (`data.mag`, `data.list[0]`,
 //! `data['any key']`), decimals, 64-bit integers, and PASSES, which makes an error FALSE; it never changes what a standard expression
 //! means. A path that leads to nothing, or to null, is a missing attribute. Filters in JSON ([`Filter::from_document`],
-//! [`Filter::from_example`]) become text of this language.
+//! [`Filter::from_example`]) become text of this language. docs/filters.md is the reference for users.
 //!
 //! Invariant: what compiles is bounded in text, depth, steps and pattern, so evaluating a hostile filter over a hostile event is only slow
 //! within limits. Compiling fails with a [`FilterError`] that says where and what instead; evaluating cannot fail.

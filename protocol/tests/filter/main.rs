@@ -1,6 +1,7 @@
 //! The filter language, seen from outside.
 
 mod filter_allocations;
+mod filter_docs;
 mod filter_documents;
 mod filter_errors;
 mod filter_explanations;
