@@ -32,6 +32,9 @@ const NOTICE: Duration = Duration::from_millis(100);
 /// How long clients get to hear that the broker leaves.
 const GOODBYE: Duration = Duration::from_millis(500);
 
+/// How long a failed disk gets to keep a note of its failure for the next start.
+const FAILURE_NOTE: Duration = Duration::from_secs(5);
+
 /// How often the store is asked whether it has failed; after that nothing is acked any more, so only the exit waits for this.
 const POISON_POLL: Duration = Duration::from_millis(200);
 
@@ -112,12 +115,21 @@ impl Server {
 
     /// Resolves when the store has failed: the process must end, and what it has not synced is not trusted again.
     pub async fn failed(&self) -> Poison {
-        loop {
-            if let Some(poison) = self.store.poisoned() {
-                return poison;
+        let poison = loop {
+            match self.store.poisoned() {
+                Some(poison) => break poison,
+                None => tokio::time::sleep(POISON_POLL).await,
             }
-            tokio::time::sleep(POISON_POLL).await;
+        };
+        let settled = async {
+            while !self.store.failure_is_settled() {
+                tokio::time::sleep(POISON_POLL).await;
+            }
+        };
+        if tokio::time::timeout(FAILURE_NOTE, settled).await.is_err() {
+            tracing::error!("the disk does not even take a note of its failure");
         }
+        poison
     }
 
     /// Stops in order: clients are told, connections end, groups stop proposing, the store syncs and closes.

@@ -1,7 +1,5 @@
 //! Disks that fill up, and a disk that fails: publishes are refused or the broker ends, loudly, and nothing acked is lost.
 
-use std::io::Write;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +9,7 @@ use anyport_client::{PublisherOptions, Start};
 use anyport_loadtest::drive::{Attending, Ongoing, Pace, Stage};
 use anyport_loadtest::oracle::Oracle;
 use anyport_loadtest::raw::{RawClient, RawStream};
-use anyport_loadtest::runner::BrokerOptions;
+use anyport_loadtest::runner::{BrokerOptions, preload, skipped};
 use anyport_loadtest::workload::{Seed, Synthetic};
 use anyport_protocol::event::{Event, framed};
 use anyport_protocol::message::publish::Published;
@@ -28,11 +26,6 @@ const PROBER: u32 = 1;
 
 fn broker(arguments: &[&str]) -> BrokerOptions {
     BrokerOptions { arguments: arguments.iter().map(ToString::to_string).collect(), ..BrokerOptions::default() }
-}
-
-/// Says so past the test harness, which would swallow it.
-fn skipped(why: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// Publishers that wait for room for as long as a test may take.
@@ -203,8 +196,7 @@ async fn a_disk_filled_to_its_last_byte_ends_the_broker_loudly_and_nothing_acked
     judge_after_the_failure(&stage, publishing, listener).await
 }
 
-/// A library that, loaded into a process, makes its syncs fail while a certain file is there. Not for production: it is built
-/// here and nothing of it is in the broker.
+/// Makes a process's syncs fail while a certain file is there.
 const BROKEN_SYNC: &str = r#"
 #define _GNU_SOURCE
 #include <errno.h>
@@ -224,18 +216,9 @@ int fdatasync(int fd) { return broken() ? -1 : (int)syscall(SYS_fdatasync, fd); 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_sync_ends_the_broker_loudly_and_nothing_acked_is_lost() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let [source, library, sign] = ["sync.c", "sync.so", "broken"].map(|name| folder.path().join(name));
-    std::fs::write(&source, BROKEN_SYNC)?;
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).output();
-    if !built.as_ref().is_ok_and(|output| output.status.success()) {
-        skipped(&format!("the test of failed syncs needs a C compiler: {built:?}"));
-        return Ok(());
-    }
-    let named = |path: &Path| path.to_str().map(str::to_owned).context("a path that is text");
-    let environment = vec![
-        ("LD_PRELOAD".to_owned(), named(&library)?),
-        ("SYNC_IS_BROKEN_WHILE_THIS_IS_THERE".to_owned(), named(&sign)?),
-    ];
+    let sign = folder.path().join("broken");
+    let loaded = preload(folder.path(), BROKEN_SYNC, "SYNC_IS_BROKEN_WHILE_THIS_IS_THERE", &sign)?;
+    let Some(environment) = loaded else { return Ok(()) };
     let mut stage = Stage::set_in(folder.path(), BrokerOptions { environment, ..BrokerOptions::default() }).await?;
     let listener = stage.listener("listener", Start::Latest).await?;
     let events = Synthetic::new(Seed::announced(), 256, 10);
@@ -248,7 +231,14 @@ async fn a_failed_sync_ends_the_broker_loudly_and_nothing_acked_is_lost() -> Res
     let log = std::fs::read_to_string(stage.broker.log())?;
     assert!(log.contains("the store failed") && log.contains("a sync failed"), "{log}");
 
+    // The disk works again, but nobody knows what it holds: somebody has to look at it first.
     std::fs::remove_file(&sign)?;
+    let note = stage.broker.data().join("distrusted.txt");
+    let refused = stage.broker.start_again().await.expect_err("the store is not trusted").to_string();
+    for said in ["the store is not trusted", "Input/output error", &note.display().to_string()] {
+        assert!(refused.contains(said), "{said}: {refused}");
+    }
+    std::fs::remove_file(&note)?;
     stage.broker.start_again().await?;
     publishing.acked_more(500).await?;
     judge_after_the_failure(&stage, publishing, listener).await

@@ -3,9 +3,8 @@
 //! Invariant: after the first failed write or sync nothing is written any more, and everybody who waits is told so.
 
 use std::fmt;
-use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 
 use rocksdb::{BoundColumnFamily, DB, ErrorKind, WriteBatch, WriteOptions};
@@ -13,6 +12,7 @@ use rocksdb::{BoundColumnFamily, DB, ErrorKind, WriteBatch, WriteOptions};
 use crate::Done;
 use crate::column::Column;
 use crate::committer::{Committer, Durability, Job, Refused};
+use crate::distrust::{Distrust, Failure};
 use crate::error::{DamageAt, Poison, StoreError};
 use crate::group::GroupId;
 use crate::keeper::Keeper;
@@ -23,18 +23,26 @@ use crate::sealed;
 pub(crate) struct Disk {
     pub(crate) db: DB,
     poison: OnceLock<Poison>,
+    distrust: Distrust,
+    /// Whether what the first failure means for the next start has been written, or cannot be.
+    failure_is_settled: AtomicBool,
     inject: Option<Inject>,
     /// Everything up to this sequence number is synced.
     synced: AtomicU64,
 }
 
 impl Disk {
-    pub(crate) fn new(db: DB, inject: Option<Inject>) -> Self {
-        Self { db, poison: OnceLock::new(), inject, synced: AtomicU64::new(0) }
+    pub(crate) fn new(db: DB, distrust: Distrust, inject: Option<Inject>) -> Self {
+        let (poison, failure_is_settled) = (OnceLock::new(), AtomicBool::new(false));
+        Self { db, poison, distrust, failure_is_settled, inject, synced: AtomicU64::new(0) }
     }
 
     pub(crate) fn poisoned(&self) -> Option<&Poison> {
         self.poison.get()
+    }
+
+    pub(crate) fn failure_is_settled(&self) -> bool {
+        self.failure_is_settled.load(Ordering::Acquire)
     }
 
     pub(crate) fn check(&self) -> Result<(), StoreError> {
@@ -42,20 +50,27 @@ impl Disk {
     }
 
     /// Takes a step that must not fail; if it does, the store is poisoned.
-    pub(crate) fn step<E: fmt::Display>(
+    pub(crate) fn step<E: Into<Failure>>(
         &self,
         step: Step,
         act: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), StoreError> {
         self.check()?;
         let injected = self.inject.as_ref().map_or(Ok(()), |inject| inject(step));
-        let outcome =
-            injected.map_err(|cause: io::Error| cause.to_string()).and_then(|()| act().map_err(|e| e.to_string()));
-        outcome.map_err(|cause| {
-            tracing::error!(%step, cause, "the store is poisoned");
-            let first = self.poison.get_or_init(|| Poison { step, cause: cause.into() });
-            StoreError::Poisoned(first.clone())
-        })
+        let outcome = injected.map_err(|cause| Failure::injected(step, &cause)).and_then(|()| act().map_err(E::into));
+        outcome.map_err(|failure| self.fail(step, failure))
+    }
+
+    /// Poisons first, so that nothing is acknowledged any more, and then remembers, which may take the failing disk a while.
+    fn fail(&self, step: Step, failure: Failure) -> StoreError {
+        let Failure { cause, leaves_doubt } = failure;
+        tracing::error!(%step, cause, "the store is poisoned");
+        let first = self.poison.get_or_init(|| Poison { step, cause: cause.as_str().into() });
+        if leaves_doubt {
+            self.distrust.remember(step, &cause);
+        }
+        self.failure_is_settled.store(true, Ordering::Release);
+        StoreError::Poisoned(first.clone())
     }
 
     /// Writes to the log's buffer and to the memtable. Durable only after [`Disk::sync`].
@@ -71,7 +86,7 @@ impl Disk {
         let reached = self.db.latest_sequence_number();
         self.step(Step::Sync, || self.db.flush_wal(true))?;
         self.synced.fetch_max(reached, Ordering::Release);
-        self.step(Step::AfterSync, || Ok::<(), io::Error>(()))
+        self.step(Step::AfterSync, || Ok::<(), Failure>(()))
     }
 
     /// Hands the write-ahead log to the operating system: safe from a killed process, not from a power cut.

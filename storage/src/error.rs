@@ -73,6 +73,13 @@ pub enum OpenError {
     Mark { path: PathBuf, cause: std::io::Error },
     #[error("the store ends at sequence number {store}, but {mark} was synced: its end is lost")]
     ShortOfMark { store: u64, mark: u64 },
+    /// An earlier run ended by a failure that leaves its writes in doubt.
+    #[error(
+        "the store is not trusted, because {cause}. What was written after the last good sync may be lost although the system \
+         still shows it; nothing acknowledged is among it, unless the broker ran relaxed. Check the disk, restart the machine \
+         so that only what is on the disk is read, then remove {path}"
+    )]
+    Distrusted { path: PathBuf, cause: String },
     #[error("start thread {name}: {cause}")]
     Thread { name: &'static str, cause: std::io::Error },
     #[error(transparent)]

@@ -9,6 +9,7 @@
 
 mod column;
 mod committer;
+mod distrust;
 mod engine;
 mod error;
 mod group;

@@ -102,13 +102,33 @@ impl MarkFile {
     }
 
     /// Durable when it returns.
-    pub(crate) fn write(&self, mark: &Mark) -> io::Result<()> {
+    pub(crate) fn write(&self, mark: &Mark) -> Result<(), MarkError> {
         let fresh = self.folder.join("synced.mark.new");
         let mut file = File::create(&fresh)?;
         file.write_all(&mark.encode())?;
-        file.sync_all()?;
+        file.sync_all().map_err(MarkError::Sync)?;
         fs::rename(&fresh, self.path())?;
-        File::open(&self.folder)?.sync_all()
+        File::open(&self.folder)?.sync_all().map_err(MarkError::Sync)
+    }
+}
+
+/// Why the mark was not written.
+#[derive(Debug)]
+pub(crate) enum MarkError {
+    Write(io::Error),
+    Sync(io::Error),
+}
+
+impl From<io::Error> for MarkError {
+    fn from(cause: io::Error) -> Self {
+        Self::Write(cause)
+    }
+}
+
+impl MarkError {
+    pub(crate) fn into_cause(self) -> io::Error {
+        let (Self::Write(cause) | Self::Sync(cause)) = self;
+        cause
     }
 }
 

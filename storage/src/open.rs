@@ -1,4 +1,4 @@
-//! Opening the database: created if there is none, refused if it is newer, differently laid out, or short of its mark.
+//! Opening the database: created if there is none, refused if it is newer, differently laid out, short of its mark, or not trusted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +9,12 @@ use rocksdb::{ColumnFamilyDescriptor, DB, Options, WriteBatch};
 
 use crate::column::{self, Column, Tuning};
 use crate::committer::Committer;
+use crate::distrust::Distrust;
 use crate::engine::{Disk, Engine};
 use crate::error::{OpenError, StoreError};
 use crate::group::GroupId;
 use crate::keeper::Keeper;
-use crate::mark::{self, Mark, MarkFile};
+use crate::mark::{self, Mark, MarkError, MarkFile};
 use crate::options::{StoreOptions, SyncMode};
 use crate::{keys, sealed};
 
@@ -30,11 +31,13 @@ pub(crate) struct Opened {
 }
 
 pub(crate) fn open(path: &Path, options: StoreOptions) -> Result<Opened, OpenError> {
-    let opening = Opening { folder: path.join("store"), mark: MarkFile::in_folder(path), options };
     fs::create_dir_all(path).map_err(|cause| OpenError::Folder { path: path.to_owned(), cause })?;
+    let distrust = Distrust::in_folder(path);
+    distrust.check()?;
+    let opening = Opening { folder: path.join("store"), mark: MarkFile::in_folder(path), options };
     let before = opening.mark_before()?;
     let db = opening.database(&before)?;
-    opening.finish(db, before)
+    opening.finish(db, distrust, before)
 }
 
 struct Opening {
@@ -58,10 +61,15 @@ impl Opening {
             None if exists => Err(OpenError::MarkMissing { path: self.folder.clone() }),
             None => {
                 let mark = self.mark_now(0);
-                self.mark.write(&mark).map_err(|cause| OpenError::Mark { path: self.mark.path(), cause })?;
+                self.write_mark(&mark)?;
                 Ok(mark)
             }
         }
+    }
+
+    fn write_mark(&self, mark: &Mark) -> Result<(), OpenError> {
+        let refused = |error: MarkError| OpenError::Mark { path: self.mark.path(), cause: error.into_cause() };
+        self.mark.write(mark).map_err(refused)
     }
 
     fn mark_now(&self, synced: u64) -> Mark {
@@ -144,13 +152,13 @@ impl Opening {
     }
 
     /// Begins this run: a new epoch if logs may have lost their end, a new mark, the threads.
-    fn finish(&self, db: DB, before: Mark) -> Result<Opened, OpenError> {
-        let disk = Arc::new(Disk::new(db, self.options.inject.clone()));
+    fn finish(&self, db: DB, distrust: Distrust, before: Mark) -> Result<Opened, OpenError> {
+        let disk = Arc::new(Disk::new(db, distrust, self.options.inject.clone()));
         let lost = before.relaxed && !before.clean && mark::other_boot(&before, &mark::boot_id());
         let epoch = next_epoch(&disk, lost)?;
         disk.sync()?;
         let mark = self.mark_now(disk.synced());
-        self.mark.write(&mark).map_err(|cause| OpenError::Mark { path: self.mark.path(), cause })?;
+        self.write_mark(&mark)?;
         let committer = Committer::start(Arc::clone(&disk), self.options.sync)?;
         let keeper = Keeper::start(Arc::clone(&disk), self.mark.clone(), mark)?;
         Ok(Opened { engine: Engine::new(disk, committer, keeper), mark, epoch })

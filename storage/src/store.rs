@@ -1,6 +1,7 @@
 //! The store: what is opened, shared out and closed.
 //!
-//! A folder holds `store/` (RocksDB) and beside it `synced.mark` (see `mark.rs`).
+//! A folder holds `store/` (RocksDB) and beside it `synced.mark` (see `mark.rs`), and after a failed sync `distrusted.txt` (see
+//! `distrust.rs`).
 //!
 //! For modules that keep their own rows: [`Store`] hands them an `Arc<Engine>`. `engine.column(Column::Registry)` is a column
 //! family, `engine.get` and `engine.put` read and write sealed rows in it, `engine.db()` is the database for iterators;
@@ -45,7 +46,7 @@ struct Inner {
 
 impl Store {
     /// Opens the store in this folder, and creates it if there is none. Refuses one of a newer format, one of another layout,
-    /// and one whose synced end is missing.
+    /// one whose synced end is missing, and one that an earlier failure has left in doubt.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Store, OpenError> {
         let groups = GroupId::all(options.registry_shards, options.partitions);
         let cache_bytes = options.tail_cache_bytes;
@@ -122,6 +123,12 @@ impl Store {
     /// The first write or sync that failed. After it the store takes no writes.
     pub fn poisoned(&self) -> Option<Poison> {
         self.inner.engine.disk.poisoned().cloned()
+    }
+
+    /// Whether that failure has been written down for the next start, as far as it can and has to be. A process that ends before
+    /// may leave a store that is trusted though it should not be.
+    pub fn failure_is_settled(&self) -> bool {
+        self.inner.engine.disk.failure_is_settled()
     }
 
     /// Bytes that may still be written in the file system that holds the store.

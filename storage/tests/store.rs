@@ -18,10 +18,14 @@ fn relaxed(interval: Duration) -> StoreOptions {
 
 /// Fails a step from its n-th time on.
 fn failing(step: Step, nth: usize) -> StoreOptions {
+    failing_by(step, nth, || io::Error::other("as the test wants"))
+}
+
+fn failing_by(step: Step, nth: usize, error: impl Fn() -> io::Error + Send + Sync + 'static) -> StoreOptions {
     let taken = AtomicUsize::new(0);
     let inject = move |at: Step| {
         if at == step && taken.fetch_add(1, Ordering::SeqCst) + 1 >= nth {
-            return Err(io::Error::other("as the test wants"));
+            return Err(error());
         }
         Ok(())
     };
@@ -121,6 +125,52 @@ fn a_failed_write_poisons_the_store() {
     append(&log, vec![entry(1, EntryData::open(nonce(1), WallMs(0)))]);
     let outcome = wait(|done| log.save_vote(b"vote", done));
     assert!(matches!(outcome, Err(StoreError::Poisoned(Poison { step: Step::Write, .. }))), "{outcome:?}");
+}
+
+/// Keeps a value, and fails to keep another one.
+fn failed(path: &Path, options: StoreOptions) {
+    let store = Store::open(path, options).expect("open store");
+    store.put_local("first", b"kept").expect("put");
+    assert!(matches!(store.put_local("second", b"value"), Err(StoreError::Poisoned(_))));
+    assert!(store.failure_is_settled());
+}
+
+#[test]
+fn a_store_whose_sync_failed_is_refused_until_somebody_takes_the_note_away() {
+    let folder = folder();
+    failed(folder.path(), failing(Step::Sync, 3));
+    for _ in 0..2 {
+        let OpenError::Distrusted { path, cause } = refused(folder.path()) else { panic!("refused otherwise") };
+        assert_eq!(cause, "a sync failed: as the test wants");
+        assert_eq!(path, folder.path().join("distrusted.txt"));
+    }
+    std::fs::remove_file(folder.path().join("distrusted.txt")).expect("remove");
+    assert_eq!(open(folder.path()).local("first"), Ok(Some(b"kept".to_vec())));
+}
+
+#[test]
+fn a_sync_that_fails_while_the_store_opens_costs_its_trust_too() {
+    let folder = folder();
+    open(folder.path()).close().expect("close");
+    let failed = Store::open(folder.path(), failing(Step::Sync, 1)).expect_err("refused");
+    assert!(matches!(failed, OpenError::Store(StoreError::Poisoned(_))), "{failed}");
+    assert!(matches!(refused(folder.path()), OpenError::Distrusted { .. }));
+}
+
+#[test]
+fn a_write_that_fails_costs_a_store_its_trust_unless_there_was_no_room() {
+    let folders = [folder(), folder()];
+    failed(folders[0].path(), failing_by(Step::Write, 2, || io::ErrorKind::StorageFull.into()));
+    assert_eq!(open(folders[0].path()).local("first"), Ok(Some(b"kept".to_vec())));
+    failed(folders[1].path(), failing(Step::Write, 2));
+    assert!(matches!(refused(folders[1].path()), OpenError::Distrusted { .. }));
+}
+
+#[test]
+fn a_store_that_synced_what_it_did_not_tell_is_trusted() {
+    let folder = folder();
+    failed(folder.path(), failing(Step::AfterSync, 3));
+    assert_eq!(open(folder.path()).local("second"), Ok(Some(b"value".to_vec())));
 }
 
 #[test]

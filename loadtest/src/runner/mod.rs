@@ -7,9 +7,11 @@
 mod broker;
 mod cli;
 mod ports;
+mod preload;
 mod program;
 
 pub use broker::{BrokerOptions, BrokerProcess};
 pub use cli::{Cli, CliOutput, RunningCli};
 pub use ports::free_loopback_port;
+pub use preload::{preload, skipped};
 pub use program::Program;
