@@ -53,6 +53,7 @@ fn fault(refusal: &Refusal) -> Fault {
         Refusal::NotOpen { current } => Fault::new(Code::NoSession, text).with_value(current.0),
         Refusal::LimitReached { limit, .. } => Fault::new(Code::TooManySubscriptions, text).with_value(*limit as u64),
         Refusal::UnknownSubscription { .. } => Fault::new(Code::UnknownSubscription, text),
+        Refusal::Expired { incarnation, .. } => Fault::new(Code::SubscriptionExpired, text).with_value(incarnation.0),
         Refusal::TooEarly { .. } => Fault::new(Code::RetryAfter, text),
     }
 }

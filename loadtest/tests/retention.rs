@@ -35,13 +35,7 @@ impl Bounds {
     }
 
     async fn ask(&mut self) -> Result<BTreeMap<PartitionId, OffsetRange>> {
-        let subscribe = Subscribe {
-            name: "bounds".parse()?,
-            filter: String::new(),
-            start: Start::Earliest,
-            seek: true,
-            inactive_expiry_secs: 0,
-        };
+        let subscribe = Subscribe { seek: true, ..Subscribe::new("bounds".parse()?, "", Start::Earliest) };
         let ToClient::Subscribed(subscribed) = self.control.ask(subscribe.into()).await? else { bail!("not told") };
         let feeds = subscribed.state.feeds.iter();
         Ok(feeds.map(|feed| (feed.partition, OffsetRange::new(feed.start.offset, feed.tail))).collect())

@@ -78,7 +78,8 @@ codes! {
     BadFilter = 400, retry: false, outcome: SurelyNot;
     UnknownSubscription = 401, retry: false, outcome: SurelyNot;
     TooManySubscriptions = 402, retry: false, outcome: SurelyNot;
-    /// Nobody used the subscription for its `inactive_expiry`; create it anew.
+    /// Nobody used the subscription for its `inactive_expiry`; `value` is the incarnation that ended. A request that names it, and
+    /// so shows that the client knows, begins the subscription anew.
     SubscriptionExpired = 403, retry: false, outcome: SurelyNot;
     /// `inactive_expiry` outside its limits.
     BadExpiry = 404, retry: false, outcome: SurelyNot;

@@ -40,6 +40,9 @@ pub const FILTER_TEXT_BYTES_MAX: usize = 64 << 10;
 /// Subscriptions of one client: its record is read and written whole.
 pub const SUBSCRIPTIONS_PER_CLIENT_MAX: usize = 64;
 
+/// Expired subscriptions that a client's record remembers until the client has been told: all it can have had at one time.
+pub const TOMBSTONES_PER_CLIENT_MAX: usize = SUBSCRIPTIONS_PER_CLIENT_MAX;
+
 /// Body of one frame on any stream: an event of maximal size with its batch header fits.
 pub const FRAME_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
 
@@ -63,3 +66,7 @@ pub const PARTITIONS_MAX: u16 = 256;
 pub const INACTIVE_EXPIRY_SECS_MIN: u64 = 60;
 pub const INACTIVE_EXPIRY_SECS_MAX: u64 = 366 * 24 * 3600;
 pub const INACTIVE_EXPIRY_SECS_DEFAULT: u64 = 30 * 24 * 3600;
+
+/// For how long it is remembered that a subscription expired. A client that stays away for longer than the longest life of an
+/// unused subscription has outlived whatever it could have asked to be kept, and a record must not only grow.
+pub const TOMBSTONE_SECS_MAX: u64 = INACTIVE_EXPIRY_SECS_MAX;

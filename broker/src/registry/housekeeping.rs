@@ -99,7 +99,7 @@ impl HousekeepingTask {
         let ExpiryScan { found, scanned_to } = scan;
         self.scanned_to = scanned_to;
         for ExpiredSubscription { client, name, incarnation, last_used } in found {
-            let command = Command::Expire { client, name, incarnation, unused_since: last_used };
+            let command = Command::Expire { client, name, incarnation, unused_since: last_used, now: clock::wall() };
             if let (Reply::Expired { .. }, _) = self.shard.apply(command).await? {
                 metrics::counter!("anyport_expired_subscriptions_total").increment(1);
             }

@@ -25,6 +25,8 @@ impl Control {
             starts: starts(&self.broker, subscribe.start).await?,
             seek: subscribe.seek,
             inactive_expiry_secs: inactive_expiry(subscribe.inactive_expiry_secs)?,
+            expired: subscribe.expired,
+            temporary: subscribe.temporary,
             now: clock::wall(),
         };
         let (reply, registry_index) = self.broker.command(command).await?;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use anyport_broker::cluster::GroupOptions;
 use anyport_broker::registry::{Expired, Housekeeping};
+use anyport_protocol::message::SubscribeOutcome;
 use anyport_protocol::{ClientId, Cursor, Incarnation, Nonce, SessionEpoch, WallMs};
-use anyport_storage::registry::{Command, Reply};
+use anyport_storage::registry::{Command, Refusal, Reply};
 use futures_util::future::join_all;
+use tokio::sync::mpsc;
 
 use crate::support::{TestGroups, options};
 
@@ -27,6 +29,8 @@ fn subscribe(id: u8, inactive_expiry_secs: u64) -> Command {
         starts: vec![Cursor::default()],
         seek: false,
         inactive_expiry_secs,
+        expired: None,
+        temporary: false,
         now: WallMs(1),
     }
 }
@@ -58,27 +62,54 @@ async fn commands_of_many_clients_share_entries_and_survive_a_restart() {
     assert_eq!(registry.record(client(250)).expect("readable"), None);
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_subscription_nobody_uses_ends_and_it_is_announced() {
+/// Ends what nobody uses as soon as it may.
+fn eager() -> GroupOptions {
     let housekeeping = Housekeeping {
         every: Duration::from_millis(20),
         grace: Duration::ZERO,
         clients_per_scan: 2,
         ..Housekeeping::default()
     };
-    let broker = TestGroups::start(GroupOptions { housekeeping, ..options() }).await;
+    GroupOptions { housekeeping, ..options() }
+}
+
+async fn next_expired(expired: &mut mpsc::Receiver<Expired>) -> Option<Expired> {
+    tokio::time::timeout(Duration::from_secs(10), expired.recv()).await.expect("in time")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_nobody_uses_ends_and_it_is_announced() {
+    let broker = TestGroups::start(eager()).await;
     let mut expired = broker.groups.expired();
     for id in 0..5 {
         // Last used in 1970, all but one for ever.
         open_with_subscription(&broker, id, if id == 3 { 60 } else { u64::MAX / 2000 }).await;
     }
-    let told = tokio::time::timeout(Duration::from_secs(10), expired.recv()).await.expect("in time");
+    let told = next_expired(&mut expired).await;
     let name = "quakes".parse().expect("a name");
     assert_eq!(told, Some(Expired { client: client(3), name, incarnation: Incarnation(1) }));
     let record = broker.groups.registry.record(client(3)).expect("readable").expect("still registered");
     assert!(record.subscriptions.is_empty());
     broker.groups.shutdown().await;
     assert_eq!(expired.recv().await, None, "the others live, and the stream ends with the registry");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_expired_is_told_after_a_restart_too_and_begun_anew_by_who_knows() {
+    let broker = TestGroups::start(eager()).await;
+    open_with_subscription(&broker, 3, 60).await;
+    next_expired(&mut broker.groups.expired()).await.expect("last used in 1970");
+
+    let broker = broker.restart().await;
+    let (refused, _) = broker.groups.registry.apply(subscribe(3, 60)).await.expect("answered");
+    let incarnation = Incarnation(1);
+    assert_eq!(refused, Reply::Refused(Refusal::Expired { name: "quakes".parse().expect("a name"), incarnation }));
+    let mut knowing = subscribe(3, 60);
+    if let Command::Subscribe { expired, .. } = &mut knowing {
+        *expired = Some(incarnation);
+    }
+    let (reply, _) = broker.groups.registry.apply(knowing).await.expect("answered");
+    assert!(matches!(reply, Reply::Subscribed { outcome: SubscribeOutcome::Created, .. }), "{reply:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

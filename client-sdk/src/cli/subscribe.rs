@@ -33,8 +33,16 @@ pub(super) async fn run(common: &Common, options: Subscribe, interrupt: &mut Int
     let wanted = subscription_options(&options);
     let name = wanted.name.clone();
     let subscription = tokio::select! {
-        subscription = client.subscribe(wanted) => subscription?,
+        subscription = client.subscribe(wanted) => subscription,
         exit = interrupt.wait() => return Ok(exit),
+    };
+    let subscription = match subscription {
+        Ok(subscription) => subscription,
+        Err(error) => {
+            // Saves that it was told, if an expired subscription is the reason: the same command then begins a new one.
+            let _ = timeout(END_TIMEOUT, client.close()).await;
+            return Err(error.into());
+        }
     };
     let mut printer =
         Printer { left: options.count.map(std::num::NonZeroU64::get), until_caught_up: options.until_caught_up };

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyport_protocol::message::{SessionOpened, ToClient};
 use anyport_protocol::{Code, Fault, Incarnation, SessionEpoch};
 
-use super::session::{Moves, Request, Session};
+use super::session::{Active, Moves, Request, Session};
 use super::wanted::wait_of;
 use crate::Error;
 use crate::subscription::Notice;
@@ -100,12 +100,14 @@ impl Session {
     /// The broker has ended a subscription, or it is not in the record any more.
     fn on_ended(&mut self, incarnation: Incarnation) -> Next {
         self.record.retain(|state| state.incarnation != incarnation);
-        if let Some(active) = self.active.remove(&incarnation) {
+        self.update_saved();
+        if let Some(Active { shared, temporary }) = self.active.remove(&incarnation) {
             self.are_routes_stale = true;
-            let mut inbox = active.shared.inbox();
-            self.saved.subscriptions.remove(inbox.name());
-            let cause = Error::SubscriptionExpired { name: inbox.name().to_string() };
-            inbox.handle_over(cause, Some(Notice::SubscriptionExpired));
+            let cause = Error::SubscriptionExpired { name: shared.inbox().name().to_string() };
+            shared.inbox().handle_over(cause, Some(Notice::SubscriptionExpired));
+            if !temporary {
+                self.ended.push(shared);
+            }
         }
         self.is_dirty = true;
         Next::GoOn

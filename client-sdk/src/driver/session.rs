@@ -44,6 +44,8 @@ pub(super) struct Session {
     /// The client's record as the broker told it.
     pub(super) record: Vec<SubscriptionState>,
     pub(super) active: HashMap<Incarnation, Active>,
+    /// Subscriptions that expired in the application's hands and about which it may not have been told yet.
+    pub(super) ended: Vec<Arc<Shared>>,
     pub(super) wanted: Vec<Wanted>,
     pub(super) leaving: Vec<Leaving>,
     /// Requests that came of an answer, to go out with the next that are due.
@@ -91,6 +93,7 @@ impl Session {
             saved: ResumeState::default(),
             record: Vec::new(),
             active: HashMap::new(),
+            ended: Vec::new(),
             wanted: Vec::new(),
             leaving: Vec::new(),
             postponed: Vec::new(),
@@ -280,7 +283,8 @@ impl Session {
         self.saved.clone()
     }
 
-    fn update_saved(&mut self) {
+    pub(super) fn update_saved(&mut self) {
+        self.settle_ended();
         for active in self.active.values().filter(|active| !active.temporary) {
             let inbox = active.shared.inbox();
             let saved = SavedSubscription {
@@ -290,6 +294,21 @@ impl Session {
             };
             self.saved.subscriptions.insert(inbox.name().clone(), saved);
         }
+    }
+
+    /// What expired stays saved as if it were there until the application knows, so that whoever asks for it next is told: in this
+    /// process or, if this one dies first, in a later one.
+    pub(super) fn settle_ended(&mut self) {
+        let saved = &mut self.saved;
+        self.ended.retain(|shared| {
+            let inbox = shared.inbox();
+            let is_told = inbox.is_end_told();
+            if is_told {
+                saved.expiry_told(inbox.name(), inbox.incarnation());
+            }
+            // Nobody else holds one that was dropped, so nothing more will be learnt of it.
+            !is_told && Arc::strong_count(shared) > 1
+        });
     }
 }
 

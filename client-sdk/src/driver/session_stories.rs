@@ -1,7 +1,7 @@
 use anyport_protocol::message::feed::{FeedContent, FeedFrame, FeedId};
 use anyport_protocol::message::{
-    FeedState, FrameBuffer, OpenSession, Refused, SessionOpened, SubscribeOutcome, Subscribed, SubscriptionEnded,
-    TakenOver, ToClient,
+    FeedState, FrameBuffer, OpenSession, Refused, SessionOpened, Subscribe, SubscribeOutcome, Subscribed,
+    SubscriptionEnded, TakenOver, ToClient,
 };
 use anyport_protocol::{Code, Fault, LogEpoch, Offset, OffsetRange};
 use bytes::Bytes;
@@ -26,6 +26,24 @@ impl Story {
         let mut session = Session::new(OWN, Arc::new(Notify::new()));
         session.client = Some(ClientId([9; 16]));
         Self { session, now: Instant::now(), sent: Vec::new() }
+    }
+
+    /// Another process, with what this one has saved.
+    fn later_process(&mut self) -> Self {
+        let mut later = Self::new();
+        later.session.saved = self.session.snapshot();
+        later
+    }
+
+    /// Wants "quakes" of a broker that has no subscription of this client.
+    fn want_what_is_gone(&mut self) -> oneshot::Receiver<Result<Subscription, Error>> {
+        let answer = self.want(SubscribeOptions::new("quakes", "filter"));
+        self.pump();
+        if !self.session.is_open() {
+            self.opened(Vec::new());
+            self.pump();
+        }
+        answer
     }
 
     fn want(&mut self, options: SubscribeOptions) -> oneshot::Receiver<Result<Subscription, Error>> {
@@ -97,6 +115,11 @@ fn state(incarnation: u64, position: u64) -> SubscriptionState {
     }
 }
 
+fn ended() -> SubscriptionEnded {
+    let fault = Fault::new(Code::SubscriptionExpired, "");
+    SubscriptionEnded { name: "quakes".parse().expect("a name"), incarnation: Incarnation(7), fault }
+}
+
 fn refused(code: Code, value: u64) -> Refused {
     Refused { fault: Fault::new(code, "").with_value(value) }
 }
@@ -107,6 +130,19 @@ fn open_of(messages: &[ToBroker]) -> OpenSession {
         _ => None,
     });
     open.expect("a session is opened")
+}
+
+/// What the one subscription request says to be known as expired.
+fn expired_in(sent: &[(u32, ToBroker)]) -> Option<Incarnation> {
+    let subscribe = sent.iter().find_map(|(_, message)| match message {
+        ToBroker::Subscribe(Subscribe { expired, .. }) => Some(*expired),
+        _ => None,
+    });
+    subscribe.unwrap_or_else(|| panic!("nothing is subscribed to: {sent:?}"))
+}
+
+fn is_told_of_expiry(answer: &mut oneshot::Receiver<Result<Subscription, Error>>) -> bool {
+    matches!(answer.try_recv(), Ok(Err(Error::SubscriptionExpired { .. })))
 }
 
 fn names(messages: &[ToBroker]) -> Vec<&'static str> {
@@ -229,26 +265,60 @@ fn a_takeover_by_the_own_nonce_is_an_echo() {
 
 #[test]
 fn an_expired_subscription_is_told_once_and_never_begun_anew_in_silence() {
-    let (mut before, subscription) = Story::with_quakes();
+    let (mut before, _subscription) = Story::with_quakes();
+    let mut story = before.later_process();
+    assert!(is_told_of_expiry(&mut story.want_what_is_gone()));
+    let _again = story.want_what_is_gone();
+    assert_eq!(expired_in(&story.sent), Some(Incarnation(7)));
+}
+
+#[test]
+fn a_client_without_memory_is_told_by_the_broker_and_its_next_request_says_that_it_knows() {
     let mut story = Story::new();
-    story.session.saved = before.session.snapshot();
-    drop(subscription);
-    let mut answer = story.want(SubscribeOptions::new("quakes", "filter"));
-    story.pump();
-    story.opened(Vec::new());
-    story.pump();
-    assert!(matches!(answer.try_recv(), Ok(Err(Error::SubscriptionExpired { .. }))));
-    let _again = story.want(SubscribeOptions::new("quakes", "filter"));
-    assert_eq!(names(&story.pump()), ["Subscribe"]);
+    let mut answer = story.want_what_is_gone();
+    assert_eq!(expired_in(&story.sent), None);
+    story.answer("Subscribe", refused(Code::SubscriptionExpired, 4));
+    assert!(is_told_of_expiry(&mut answer));
+
+    let mut later = story.later_process();
+    for story in [&mut story, &mut later] {
+        let mut answer = story.want_what_is_gone();
+        assert_eq!(expired_in(&story.sent), Some(Incarnation(4)));
+        let subscribed = Subscribed { outcome: SubscribeOutcome::Created, state: state(7, 0), registry_index: 6 };
+        story.answer("Subscribe", subscribed);
+        answer.try_recv().expect("answered").expect("begun anew");
+        assert_eq!(story.session.snapshot().expired.len(), 0, "that is over");
+    }
+}
+
+#[test]
+fn an_expiry_that_nobody_heard_of_is_told_again() {
+    let mut story = Story::new();
+    drop(story.want_what_is_gone());
+    story.answer("Subscribe", refused(Code::SubscriptionExpired, 4));
+    let _answer = story.want_what_is_gone();
+    assert_eq!(expired_in(&story.sent), None);
+}
+
+#[test]
+fn a_subscription_that_ends_under_its_reader_is_told_by_a_later_process_unless_the_reader_knows() {
+    let (mut story, subscription) = Story::with_quakes();
+    story.session.handle_message(0, ended().into(), story.now);
+    let mut later = story.later_process();
+    assert!(is_told_of_expiry(&mut later.want_what_is_gone()));
+
+    assert!(subscription.ended().is_some());
+    let mut later = story.later_process();
+    for story in [&mut story, &mut later] {
+        let _answer = story.want_what_is_gone();
+        assert_eq!(expired_in(&story.sent), Some(Incarnation(7)));
+    }
 }
 
 #[test]
 fn a_subscription_that_ends_tells_its_reader() {
     let (mut story, subscription) = Story::with_quakes();
-    let fault = Fault::new(Code::SubscriptionExpired, "");
-    let name = "quakes".parse().expect("a name");
-    let ended = SubscriptionEnded { name, incarnation: Incarnation(7), fault };
-    story.session.handle_message(0, ended.into(), story.now);
+    story.session.handle_message(0, ended().into(), story.now);
     assert_eq!(last_notice(&subscription), Some(Notice::SubscriptionExpired));
     assert!(matches!(subscription.ended(), Some(Error::SubscriptionExpired { .. })));
 }

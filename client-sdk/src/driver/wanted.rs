@@ -44,13 +44,15 @@ impl Wanted {
         let _ = self.reply.send(answer);
     }
 
-    fn request(&self) -> Subscribe {
+    fn request(&self, expired: Option<Incarnation>) -> Subscribe {
         Subscribe {
             name: self.name.clone(),
             filter: self.options.filter.clone(),
             start: self.options.start,
             seek: self.options.seek,
             inactive_expiry_secs: self.options.inactive_expiry.map_or(0, |expiry| expiry.as_secs().max(1)),
+            expired,
+            temporary: self.options.temporary,
         }
     }
 
@@ -155,6 +157,7 @@ impl Session {
     }
 
     pub(super) fn push_wanted(&mut self, now: Instant, out: &mut Vec<u8>) {
+        self.settle_ended();
         let mut index = 0;
         while index < self.wanted.len() {
             let wanted = &mut self.wanted[index];
@@ -182,13 +185,10 @@ impl Session {
             self.wanted.remove(index).answer(Err(Error::AlreadyOpen { name }));
             return true;
         }
-        if self.saved.subscriptions.contains_key(name) && !self.record.iter().any(|state| state.name == *name) {
-            // Never a silent fresh start.
-            let wanted = self.wanted.remove(index);
-            self.saved.subscriptions.remove(&wanted.name);
-            self.is_dirty = true;
-            let name = wanted.name.to_string();
-            wanted.answer(Err(Error::SubscriptionExpired { name }));
+        let is_there = self.record.iter().any(|state| state.name == *name);
+        let known = self.saved.subscriptions.get(name).map(|saved| saved.incarnation);
+        if let Some(incarnation) = known.filter(|_| !is_there) {
+            self.tell_expired(index, incarnation);
             return true;
         }
         let met = self.record.iter().find(|state| self.wanted[index].is_met_by(state)).cloned();
@@ -202,6 +202,16 @@ impl Session {
                 self.ask(index, now, out);
                 false
             }
+        }
+    }
+
+    /// Never a silent fresh start: the application is told, and only then may the next request say that it knows.
+    fn tell_expired(&mut self, index: usize, incarnation: Incarnation) {
+        let wanted = self.wanted.remove(index);
+        let error = Error::SubscriptionExpired { name: wanted.name.to_string() };
+        if wanted.reply.send(Err(error)).is_ok() {
+            self.saved.expiry_told(&wanted.name, incarnation);
+            self.is_dirty = true;
         }
     }
 
@@ -221,7 +231,8 @@ impl Session {
                 return self.push_ack(now, out);
             }
         }
-        let (request, id) = (self.wanted[index].request(), self.wanted[index].id);
+        let expired = self.saved.expired.get(name).copied();
+        let (request, id) = (self.wanted[index].request(expired), self.wanted[index].id);
         self.wanted[index].is_asked = true;
         self.request(Request::Subscribe { wanted: id }, request, now, out);
     }
@@ -258,6 +269,7 @@ impl Session {
         };
         let temporary = wanted.options.temporary;
         self.active.insert(state.incarnation, Active { shared: Arc::clone(&shared), temporary });
+        self.saved.expired.remove(&wanted.name);
         (self.is_dirty, self.are_routes_stale) = (true, true);
         let client = self.client.expect("a session is open, so the client is known");
         wanted.answer(Ok(Subscription::new(shared, client)));
@@ -290,7 +302,9 @@ impl Session {
             return leave(&fault);
         }
         let Some(at) = self.wanted.iter().position(|wanted| wanted.id == id) else { return Next::GoOn };
-        if fault.retry() {
+        if let Some(incarnation) = fault.value.filter(|_| fault.is(Code::SubscriptionExpired)) {
+            self.tell_expired(at, Incarnation(incarnation));
+        } else if fault.retry() {
             self.wanted[at].is_asked = false;
             self.wanted[at].not_before = Some(now + wait_of(&fault));
         } else {
@@ -316,6 +330,7 @@ impl Session {
         let leaving = self.leaving.remove(at);
         self.record.retain(|state| state.name != leaving.name);
         self.saved.subscriptions.remove(&leaving.name);
+        self.saved.expired.remove(&leaving.name);
         (self.is_dirty, self.are_routes_stale) = (true, true);
         self.active.retain(|_, active| {
             let mut inbox = active.shared.inbox();

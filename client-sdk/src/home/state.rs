@@ -1,22 +1,28 @@
 //! Where a client has got to, as bytes: the state file, and the resume token of one subscription.
 //!
 //! ```text
-//!   state        = version u8 (1) | session epoch u64 | registry index seen u64 | count u16 | subscription *
+//!   state        = version u8 (2) | session epoch u64 | registry index seen u64 | count u16 | subscription *
+//!                  | count u16 | expired *                                 these two are not in version 1
 //!   token        = version u8 (1) | client id 16 B | subscription
 //!   subscription = name length u8 | name | filter length u16 | filter | incarnation u64 | partitions u16 | (log epoch u32 | offset u64) *
+//!   expired      = name length u8 | name | incarnation u64
 //! ```
 //! Integers are little-endian. Losing the file loses no event: the epoch is asked for anew, and the registry has the cursors that
 //! were acked. So a file that cannot be read is reported and taken as absent.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
+use anyport_protocol::limits::TOMBSTONES_PER_CLIENT_MAX;
 use anyport_protocol::{ClientId, Cursor, Incarnation, LogEpoch, Offset, SessionEpoch, SubscriptionName};
 use bytes::Buf;
 
 use super::{Home, read, replace};
 use crate::Error;
 
-const VERSION: u8 = 1;
+const STATE_VERSION: u8 = 2;
+const STATE_WITHOUT_EXPIRED: u8 = 1;
+const TOKEN_VERSION: u8 = 1;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ResumeState {
@@ -24,6 +30,8 @@ pub(crate) struct ResumeState {
     pub(crate) epoch: SessionEpoch,
     pub(crate) registry_seen: u64,
     pub(crate) subscriptions: BTreeMap<SubscriptionName, SavedSubscription>,
+    /// What expired under these names, and the application has been told so: the next request says that it knows.
+    pub(crate) expired: BTreeMap<SubscriptionName, Incarnation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,37 +67,58 @@ impl Home {
 }
 
 impl ResumeState {
+    /// The application knows that this life of a subscription is over.
+    pub(crate) fn expiry_told(&mut self, name: &SubscriptionName, incarnation: Incarnation) {
+        if self.subscriptions.get(name).is_some_and(|saved| saved.incarnation <= incarnation) {
+            self.subscriptions.remove(name);
+        }
+        let known = self.expired.entry(name.clone()).or_insert(incarnation);
+        *known = incarnation.max(*known);
+        // As many as the broker remembers. One forgotten here is told once more.
+        while self.expired.len() > TOMBSTONES_PER_CLIENT_MAX {
+            let oldest = self.expired.iter().min_by_key(|(_, incarnation)| **incarnation).map(|(name, _)| name.clone());
+            self.expired.remove(&oldest.expect("there are some"));
+        }
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let mut out = vec![STATE_VERSION];
         out.extend_from_slice(&self.epoch.0.to_le_bytes());
         out.extend_from_slice(&self.registry_seen.to_le_bytes());
         out.extend_from_slice(&(self.subscriptions.len() as u16).to_le_bytes());
         for (name, subscription) in &self.subscriptions {
             subscription.push(name, &mut out);
         }
+        out.extend_from_slice(&(self.expired.len() as u16).to_le_bytes());
+        for (name, incarnation) in &self.expired {
+            push_name(name, &mut out);
+            out.extend_from_slice(&incarnation.0.to_le_bytes());
+        }
         out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
-        let mut reader = Reader::new(bytes)?;
+        let (version, mut reader) = Reader::new(bytes, STATE_WITHOUT_EXPIRED..=STATE_VERSION)?;
         let epoch = SessionEpoch(reader.take(8)?.get_u64_le());
         let registry_seen = reader.take(8)?.get_u64_le();
         let count = reader.take(2)?.get_u16_le();
         let subscriptions = (0..count).map(|_| reader.subscription()).collect::<Result<_, _>>()?;
-        reader.finish(Self { epoch, registry_seen, subscriptions })
+        let count = if version == STATE_WITHOUT_EXPIRED { 0 } else { reader.take(2)?.get_u16_le() };
+        let expired = (0..count).map(|_| reader.expired()).collect::<Result<_, _>>()?;
+        reader.finish(Self { epoch, registry_seen, subscriptions, expired })
     }
 }
 
 impl ResumeToken {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let mut out = vec![TOKEN_VERSION];
         out.extend_from_slice(self.client.as_bytes());
         self.subscription.push(&self.name, &mut out);
         out
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
-        let mut reader = Reader::new(bytes)?;
+        let (_, mut reader) = Reader::new(bytes, TOKEN_VERSION..=TOKEN_VERSION)?;
         let mut client = [0; 16];
         reader.take(16)?.copy_to_slice(&mut client);
         let (name, subscription) = reader.subscription()?;
@@ -99,9 +128,8 @@ impl ResumeToken {
 
 impl SavedSubscription {
     fn push(&self, name: &SubscriptionName, out: &mut Vec<u8>) {
-        // Both are far below their length fields' ends: see the protocol's limits.
-        out.push(name.as_str().len() as u8);
-        out.extend_from_slice(name.as_str().as_bytes());
+        push_name(name, out);
+        // Far below its length field's end: see the protocol's limits.
         out.extend_from_slice(&(self.filter.len() as u16).to_le_bytes());
         out.extend_from_slice(self.filter.as_bytes());
         out.extend_from_slice(&self.incarnation.0.to_le_bytes());
@@ -113,14 +141,21 @@ impl SavedSubscription {
     }
 }
 
+fn push_name(name: &SubscriptionName, out: &mut Vec<u8>) {
+    // Below its length field's end: see the protocol's limits.
+    out.push(name.as_str().len() as u8);
+    out.extend_from_slice(name.as_str().as_bytes());
+}
+
 struct Reader<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, &'static str> {
+    /// Reads the version, too.
+    fn new(bytes: &'a [u8], known: RangeInclusive<u8>) -> Result<(u8, Self), &'static str> {
         match bytes.split_first() {
-            Some((&VERSION, rest)) => Ok(Self { rest }),
+            Some((version, rest)) if known.contains(version) => Ok((*version, Self { rest })),
             Some(_) => Err("a version that is not known here"),
             None => Err("it is empty"),
         }
@@ -137,9 +172,17 @@ impl<'a> Reader<'a> {
         Ok(text.to_owned())
     }
 
-    fn subscription(&mut self) -> Result<(SubscriptionName, SavedSubscription), &'static str> {
+    fn name(&mut self) -> Result<SubscriptionName, &'static str> {
         let length = self.take(1)?.get_u8();
-        let name = self.text(length.into())?.try_into().map_err(|_| "a name in it is none")?;
+        self.text(length.into())?.try_into().map_err(|_| "a name in it is none")
+    }
+
+    fn expired(&mut self) -> Result<(SubscriptionName, Incarnation), &'static str> {
+        Ok((self.name()?, Incarnation(self.take(8)?.get_u64_le())))
+    }
+
+    fn subscription(&mut self) -> Result<(SubscriptionName, SavedSubscription), &'static str> {
+        let name = self.name()?;
         let length = self.take(2)?.get_u16_le();
         let filter = self.text(length.into())?;
         let incarnation = Incarnation(self.take(8)?.get_u64_le());
@@ -179,6 +222,7 @@ mod tests {
             epoch: SessionEpoch(3),
             registry_seen: 99,
             subscriptions: BTreeMap::from([(name, saved(cursors))]),
+            expired: BTreeMap::from([("storms".parse().expect("a name"), Incarnation(5))]),
         }
     }
 
@@ -193,9 +237,39 @@ mod tests {
 
     #[test]
     fn state_and_token_are_as_in_the_golden_files() {
-        assert_eq!(hex(&state(vec![(0, 17), (1, 1 << 40)]).encode()), include_str!("../../tests/golden/state.hex"));
+        assert_eq!(hex(&state(vec![(0, 17), (1, 1 << 40)]).encode()), include_str!("../../tests/golden/state-2.hex"));
         assert_eq!(hex(&token().encode()), include_str!("../../tests/golden/token.hex"));
         assert_eq!(ResumeToken::decode(&token().encode()), Ok(token()));
+    }
+
+    #[test]
+    fn a_state_of_the_first_version_is_read_as_ever() {
+        let digits = include_str!("../../tests/golden/state.hex").replace('\n', "");
+        let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal");
+        let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+        let expected = ResumeState { expired: BTreeMap::new(), ..state(vec![(0, 17), (1, 1 << 40)]) };
+        assert_eq!(ResumeState::decode(&bytes), Ok(expected));
+    }
+
+    #[test]
+    fn what_is_told_of_an_expiry_leaves_a_later_life_alone() {
+        let name: SubscriptionName = "quakes".parse().expect("a name");
+        let mut state = state(vec![]);
+        state.expiry_told(&name, Incarnation(6));
+        assert!(state.subscriptions.contains_key(&name), "it lives, in incarnation 7");
+        state.expiry_told(&name, Incarnation(7));
+        assert_eq!((state.subscriptions.len(), state.expired[&name]), (0, Incarnation(7)));
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_that_expired_is_forgotten() {
+        let mut state = ResumeState::default();
+        let name = |n: u64| format!("s{n}").parse().expect("a name");
+        for n in 0..=TOMBSTONES_PER_CLIENT_MAX as u64 {
+            state.expiry_told(&name(n), Incarnation(n + 1));
+        }
+        assert_eq!(state.expired.len(), TOMBSTONES_PER_CLIENT_MAX);
+        assert!(!state.expired.contains_key(&name(0)));
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(crate) struct Inbox {
     /// Frames of a session that has not been heard to be open. Its answer says where they belong, and streams are not ordered: they
     /// wait for it. Bounded by the credit given with the request.
     early: Option<Vec<(FeedFrame, bool)>>,
+    /// The application has been told that it is over.
+    is_end_told: bool,
     wakers: Vec<Waker>,
 }
 
@@ -92,6 +94,7 @@ impl Inbox {
             abandoned: false,
             over: None,
             early: Some(Vec::new()),
+            is_end_told: false,
             wakers: Vec::new(),
         }
     }
@@ -116,6 +119,16 @@ impl Inbox {
 
     pub(crate) fn over(&self) -> Option<&Error> {
         self.over.as_ref()
+    }
+
+    /// Why it is over, for the application, which knows from now on.
+    pub(crate) fn tell_over(&mut self) -> Option<Error> {
+        self.is_end_told |= self.over.is_some();
+        self.over.clone()
+    }
+
+    pub(crate) fn is_end_told(&self) -> bool {
+        self.is_end_told
     }
 
     pub(crate) fn is_abandoned(&self) -> bool {
@@ -248,6 +261,7 @@ impl Inbox {
                     if let Some((partition, place)) = place {
                         self.acks_due |= self.feed(partition).is_some_and(|feed| feed.handle_told(place));
                     }
+                    self.is_end_told |= matches!(notice, Notice::SubscriptionExpired);
                     batch.notices.push(notice);
                 }
             }

@@ -35,7 +35,7 @@ pub struct SubscribeOptions {
     pub seek: bool,
     /// It ends when nobody has used it for so long; None is the broker's default of 30 days.
     pub inactive_expiry: Option<Duration>,
-    /// Nothing is remembered of it in the home folder.
+    /// Nothing is remembered of it in the home folder, nor at the broker once it has expired.
     pub temporary: bool,
     /// Go on from this position, if it is further than what is known otherwise: see [`Subscription::resume_token`].
     pub resume_token: Option<Vec<u8>>,
@@ -211,8 +211,8 @@ impl Subscription {
             if done(&inbox) {
                 return Poll::Ready(Ok(()));
             }
-            if let Some(over) = inbox.over() {
-                return Poll::Ready(Err(over.clone()));
+            if let Some(over) = inbox.tell_over() {
+                return Poll::Ready(Err(over));
             }
             inbox.wait(context.waker());
             Poll::Pending
@@ -227,7 +227,7 @@ impl Subscription {
 
     /// Why the subscription has ended, if it has.
     pub fn ended(&self) -> Option<Error> {
-        self.shared.inbox().over().cloned()
+        self.shared.inbox().tell_over()
     }
 
     /// One opaque value that holds the position behind everything acked. Who stores it together with the effects of the events, and

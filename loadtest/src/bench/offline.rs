@@ -80,9 +80,8 @@ async fn register_share(client: &RawClient, share: u64) -> Result<()> {
         ask(&mut control, Register {}.into()).await?;
         let open = OpenSession { epoch: SessionEpoch(1), nonce: Nonce([1; 16]), resume: vec![], registry_seen: 0 };
         ask(&mut control, open.into()).await?;
-        let filter = "type = 'gov.usgs.quake' AND data.mag >= 4.5".to_owned();
         let name = "quakes".parse().context("a good name")?;
-        let subscribe = Subscribe { name, filter, start: Start::Latest, seek: false, inactive_expiry_secs: 0 };
+        let subscribe = Subscribe::new(name, "type = 'gov.usgs.quake' AND data.mag >= 4.5", Start::Latest);
         ask(&mut control, subscribe.into()).await?;
     }
     Ok(())

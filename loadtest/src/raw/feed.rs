@@ -28,9 +28,7 @@ impl RawStream {
     }
 
     pub async fn subscribe(&mut self, name: &str, filter: &str, start: Start) -> Result<SubscriptionState> {
-        let name = name.parse()?;
-        let subscribe = Subscribe { name, filter: filter.into(), start, seek: false, inactive_expiry_secs: 0 };
-        match self.ask(subscribe.into()).await? {
+        match self.ask(Subscribe::new(name.parse()?, filter, start).into()).await? {
             ToClient::Subscribed(subscribed) => Ok(subscribed.state),
             other => bail!("not subscribed but {other:?}"),
         }

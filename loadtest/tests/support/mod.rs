@@ -49,8 +49,12 @@ pub struct Scene {
 
 impl Scene {
     pub async fn set() -> Result<Self> {
+        Self::set_with(BrokerOptions::default()).await
+    }
+
+    pub async fn set_with(options: BrokerOptions) -> Result<Self> {
         let folder = tempfile::tempdir().context("make a folder for a broker")?;
-        let broker = BrokerProcess::start(folder.path(), BrokerOptions::default()).await?;
+        let broker = BrokerProcess::start(folder.path(), options).await?;
         let oracle = Arc::new(Oracle::new());
         let everything = oracle.filter(|_| true);
         let wanted = oracle.filter(|event| event["type"] == "wanted");

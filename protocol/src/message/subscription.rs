@@ -17,6 +17,9 @@ pub enum Start {
 ///
 /// With the same filter nothing changes, and `start` is not looked at. With another filter a new incarnation takes effect from
 /// where the old one had got to. With `seek` a new incarnation begins at `start` in any case.
+///
+/// A name whose subscription has expired is refused with `SubscriptionExpired` until a request names what expired: it is told as
+/// often as it is asked, so that no lost answer makes for a silent fresh start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Subscribe {
     pub name: SubscriptionName,
@@ -28,6 +31,27 @@ pub struct Subscribe {
     /// Seconds nobody may use it before it ends; 0 asks for the default.
     #[serde(default)]
     pub inactive_expiry_secs: u64,
+    /// The incarnation that the client has been told to have expired, or knows to.
+    #[serde(default)]
+    pub expired: Option<Incarnation>,
+    /// Nobody will ask for this name again: that it expired need not be remembered.
+    #[serde(default)]
+    pub temporary: bool,
+}
+
+impl Subscribe {
+    /// With the default of everything else.
+    pub fn new(name: SubscriptionName, filter: impl Into<String>, start: Start) -> Self {
+        Self {
+            name,
+            filter: filter.into(),
+            start,
+            seek: false,
+            inactive_expiry_secs: 0,
+            expired: None,
+            temporary: false,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,7 +69,7 @@ pub enum SubscribeOutcome {
     Sought,
 }
 
-/// Ends the subscription and forgets its cursors.
+/// Ends the subscription and forgets its cursors. One that has expired is forgotten to have been there.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Unsubscribe {
     pub name: SubscriptionName,

@@ -57,32 +57,59 @@ mod tests {
 
     use super::*;
 
-    const GOLDEN: &[u8] = include_bytes!("../../tests/golden/registry/commands-1.bin");
+    const GOLDEN: &[u8] = include_bytes!("../../tests/golden/registry/commands-1-tombstones.bin");
+    const GOLDEN_WITHOUT_TOMBSTONES: &[u8] = include_bytes!("../../tests/golden/registry/commands-1.bin");
 
-    fn one_of_each() -> CommandBatch {
+    /// What is new since the first entries, and its default.
+    type Since = (Option<Incarnation>, bool, WallMs);
+    const SINCE: Since = (Some(Incarnation(3)), true, WallMs(1_790_000_060_000));
+
+    fn one_of_each((expired, temporary, expired_at): Since) -> CommandBatch {
         let client = ClientId::from_bytes(*b"client of a day.");
         let (epoch, now) = (SessionEpoch(7), WallMs(1_790_000_000_123));
         let name = || "quakes".parse().expect("a good name");
         let cursor = Cursor { epoch: LogEpoch(1), offset: Offset(70_000) };
         let filter = "type = 'gov.usgs.quake'".into();
         let cursors = vec![(Incarnation(4), vec![(PartitionId(3), cursor)])];
-        let (starts, seek, inactive_expiry_secs) = (vec![cursor; 2], true, 2_592_000);
         CommandBatch {
             commands: vec![
                 Command::Register { client, now },
                 Command::Open { client, epoch, nonce: Nonce::from_bytes(*b"sixteen random b"), now },
-                Command::Subscribe { client, epoch, name: name(), filter, starts, seek, inactive_expiry_secs, now },
+                Command::Subscribe {
+                    client,
+                    epoch,
+                    name: name(),
+                    filter,
+                    starts: vec![cursor; 2],
+                    seek: true,
+                    inactive_expiry_secs: 2_592_000,
+                    expired,
+                    temporary,
+                    now,
+                },
                 Command::Unsubscribe { client, epoch, name: name() },
                 Command::Cursors { client, epoch, cursors, now },
-                Command::Expire { client, name: name(), incarnation: Incarnation(4), unused_since: now },
+                Command::Expire {
+                    client,
+                    name: name(),
+                    incarnation: Incarnation(4),
+                    unused_since: now,
+                    now: expired_at,
+                },
             ],
         }
     }
 
     #[test]
     fn golden_bytes_read_as_ever_and_are_written_alike() {
-        assert_eq!(CommandBatch::decode(GOLDEN).expect("golden"), one_of_each());
-        assert_eq!(one_of_each().encode(), GOLDEN);
+        assert_eq!(CommandBatch::decode(GOLDEN).expect("golden"), one_of_each(SINCE));
+        assert_eq!(one_of_each(SINCE).encode(), GOLDEN);
+    }
+
+    #[test]
+    fn entries_from_before_there_were_tombstones_read_as_ever() {
+        let read = CommandBatch::decode(GOLDEN_WITHOUT_TOMBSTONES).expect("golden");
+        assert_eq!(read, one_of_each(Since::default()));
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! A client's record as the bytes of its row.
 //!
 //! ```text
-//!  format u8 = 1 | crc32c u32 LE | body       the checksum is over client id, format and body, so that a record
+//!  format u8 = 2 | crc32c u32 LE | body       the checksum is over client id, format and body, so that a record
 //!                                             found in another client's row does not pass
 //!
 //!  body          = v created | v last_seen | v epoch | nonce 16 B | v next_incarnation | v count | subscription * count
+//!                  | v count | tombstone * count
 //!  subscription  = text name | text filter | v incarnation | flags u8 | v inactive_expiry_secs | v last_used
 //!                  | v partitions | cursor * partitions (starts) | cursor * partitions (cursors)
 //!  cursor        = v log_epoch | v offset
+//!  tombstone     = text name | v incarnation | v expired
 //!  text          = v length | UTF-8
 //!  v             = varint (see `fields`)
-//!  flags         = 0; every bit is refused until it has a meaning
+//!  flags         = bit 0: temporary; every other bit is refused until it has a meaning
 //! ```
+//! Format 1 has no tombstones and no flags. It is read as ever, and becomes format 2 when its client does something.
+//!
 //! There may be a million of these and nearly all lie still, so they are written by hand: a client with one subscription over
 //! eight partitions takes about 200 bytes.
 
@@ -20,14 +24,17 @@ use anyport_protocol::{
 };
 
 use super::fields::{Fields, put_text, put_varint};
-use super::record::{ClientRecord, SubscriptionRecord};
+use super::record::{ClientRecord, SubscriptionRecord, Tombstone};
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
+const FORMAT_WITHOUT_TOMBSTONES: u8 = 1;
+
+const TEMPORARY: u8 = 1;
 
 /// Why bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    #[error("has format {format}, and this program reads format {FORMAT}")]
+    #[error("has format {format}, and this program reads formats up to {FORMAT}")]
     UnknownFormat { format: u8 },
     #[error("has checksum {stored:08x}, and its bytes give {computed:08x}")]
     Checksum { stored: u32, computed: u32 },
@@ -60,9 +67,15 @@ impl ClientRecord {
         for subscription in &self.subscriptions {
             put_subscription(&mut body, subscription);
         }
+        put_varint(&mut body, self.tombstones.len() as u64);
+        for tombstone in &self.tombstones {
+            put_text(&mut body, tombstone.name.as_str());
+            put_varint(&mut body, tombstone.incarnation.0);
+            put_varint(&mut body, tombstone.expired.0);
+        }
         let mut out = Vec::with_capacity(5 + body.len());
         out.push(FORMAT);
-        out.extend_from_slice(&checksum(client, &body).to_le_bytes());
+        out.extend_from_slice(&checksum(client, FORMAT, &body).to_le_bytes());
         out.extend_from_slice(&body);
         out
     }
@@ -71,24 +84,24 @@ impl ClientRecord {
     pub fn decode(client: ClientId, bytes: &[u8]) -> Result<Self, RecordError> {
         let mut head = Fields::new(bytes);
         let format = head.byte("format")?;
-        if format != FORMAT {
+        if !(FORMAT_WITHOUT_TOMBSTONES..=FORMAT).contains(&format) {
             return Err(RecordError::UnknownFormat { format });
         }
         let stored = u32::from_le_bytes(head.array("checksum")?);
         let body = &bytes[5..];
-        let computed = checksum(client, body);
+        let computed = checksum(client, format, body);
         if stored != computed {
             return Err(RecordError::Checksum { stored, computed });
         }
         let mut fields = Fields::new(body);
-        let record = record(&mut fields)?;
+        let record = record(&mut fields, format)?;
         fields.end()?;
         Ok(record)
     }
 }
 
-fn checksum(client: ClientId, body: &[u8]) -> u32 {
-    let head = crc32c::crc32c_append(crc32c::crc32c(client.as_bytes()), &[FORMAT]);
+fn checksum(client: ClientId, format: u8, body: &[u8]) -> u32 {
+    let head = crc32c::crc32c_append(crc32c::crc32c(client.as_bytes()), &[format]);
     crc32c::crc32c_append(head, body)
 }
 
@@ -97,7 +110,7 @@ fn put_subscription(out: &mut Vec<u8>, subscription: &SubscriptionRecord) {
     put_text(out, subscription.name.as_str());
     put_text(out, &subscription.filter);
     put_varint(out, subscription.incarnation.0);
-    out.push(0);
+    out.push(if subscription.temporary { TEMPORARY } else { 0 });
     put_varint(out, subscription.inactive_expiry_secs);
     put_varint(out, subscription.last_used.0);
     put_varint(out, subscription.starts.len() as u64);
@@ -107,35 +120,54 @@ fn put_subscription(out: &mut Vec<u8>, subscription: &SubscriptionRecord) {
     }
 }
 
-fn record(fields: &mut Fields<'_>) -> Result<ClientRecord, RecordError> {
+fn record(fields: &mut Fields<'_>, format: u8) -> Result<ClientRecord, RecordError> {
     let created = WallMs(fields.varint("created")?);
     let last_seen = WallMs(fields.varint("last_seen")?);
     let epoch = SessionEpoch(fields.varint("epoch")?);
     let nonce = Nonce::from_bytes(fields.array("nonce")?);
     let next = Incarnation(fields.varint("next_incarnation")?);
     let count = fields.varint("subscriptions")?;
-    let subscriptions = fields.list(count, subscription)?;
+    let subscriptions = fields.list(count, |fields| subscription(fields, format))?;
+    let tombstones = match format {
+        FORMAT_WITHOUT_TOMBSTONES => Vec::new(),
+        _ => {
+            let count = fields.varint("tombstones")?;
+            fields.list(count, tombstone)?
+        }
+    };
     // A number about to be given out again would let an old cursor pass for one of today.
-    match subscriptions.iter().map(|subscription| subscription.incarnation).find(|incarnation| *incarnation >= next) {
+    let living = subscriptions.iter().map(|subscription| subscription.incarnation);
+    let ended = tombstones.iter().map(|tombstone| tombstone.incarnation);
+    match living.chain(ended).find(|incarnation| *incarnation >= next) {
         Some(incarnation) => Err(RecordError::Incarnation { incarnation, next }),
-        None => Ok(ClientRecord { created, last_seen, epoch, nonce, next_incarnation: next, subscriptions }),
+        None => {
+            Ok(ClientRecord { created, last_seen, epoch, nonce, next_incarnation: next, subscriptions, tombstones })
+        }
     }
 }
 
-fn subscription(fields: &mut Fields<'_>) -> Result<SubscriptionRecord, RecordError> {
+fn tombstone(fields: &mut Fields<'_>) -> Result<Tombstone, RecordError> {
+    let name = SubscriptionName::try_from(fields.text("name")?)?;
+    let incarnation = Incarnation(fields.varint("incarnation")?);
+    Ok(Tombstone { name, incarnation, expired: WallMs(fields.varint("expired")?) })
+}
+
+fn subscription(fields: &mut Fields<'_>, format: u8) -> Result<SubscriptionRecord, RecordError> {
     let name = SubscriptionName::try_from(fields.text("name")?)?;
     let filter = fields.text("filter")?;
     let incarnation = Incarnation(fields.varint("incarnation")?);
     let flags = fields.byte("flags")?;
-    if flags != 0 {
+    let known = if format == FORMAT_WITHOUT_TOMBSTONES { 0 } else { TEMPORARY };
+    if flags & !known != 0 {
         return Err(RecordError::UnknownFlags { flags });
     }
+    let temporary = flags & TEMPORARY != 0;
     let inactive_expiry_secs = fields.varint("inactive_expiry_secs")?;
     let last_used = WallMs(fields.varint("last_used")?);
     let partitions = fields.varint("partitions")?;
     let starts = fields.list(partitions, cursor)?;
     let cursors = fields.list(partitions, cursor)?;
-    Ok(SubscriptionRecord { name, filter, incarnation, inactive_expiry_secs, last_used, starts, cursors })
+    Ok(SubscriptionRecord { name, filter, incarnation, inactive_expiry_secs, temporary, last_used, starts, cursors })
 }
 
 fn cursor(fields: &mut Fields<'_>) -> Result<Cursor, RecordError> {
@@ -151,7 +183,8 @@ mod tests {
 
     use super::*;
 
-    const GOLDEN: &[u8] = include_bytes!("../../tests/golden/registry/record-1.bin");
+    const GOLDEN: &[u8] = include_bytes!("../../tests/golden/registry/record-2.bin");
+    const GOLDEN_1: &[u8] = include_bytes!("../../tests/golden/registry/record-1.bin");
 
     const CLIENT: ClientId = ClientId(*b"client of a day.");
 
@@ -169,45 +202,82 @@ mod tests {
                 filter: "type = 'gov.usgs.quake' AND data.mag >= 4.5".into(),
                 incarnation: Incarnation(4),
                 inactive_expiry_secs: 2_592_000,
+                temporary: false,
                 last_used: WallMs(1_790_000_000_123),
                 starts: (0..8).map(|i| at(1_000_000_000 + i)).collect(),
                 cursors: (0..8).map(|i| at(1_200_000_000 + i * 1000)).collect(),
             }],
+            tombstones: Vec::new(),
         }
+    }
+
+    /// Its subscription is temporary, and two have expired.
+    fn bereaved() -> ClientRecord {
+        let tombstone = |name: &str, incarnation, expired| Tombstone {
+            name: name.parse().expect("a good name"),
+            incarnation: Incarnation(incarnation),
+            expired: WallMs(expired),
+        };
+        let mut record = usual();
+        record.subscriptions[0].temporary = true;
+        record.tombstones = vec![tombstone("storms", 1, 1_785_000_000_000), tombstone("tides", 3, 1_786_000_000_000)];
+        record
     }
 
     fn any_record() -> impl Strategy<Value = ClientRecord> {
         let cursor = (any::<u32>(), any::<u64>()).prop_map(|(e, o)| Cursor { epoch: LogEpoch(e), offset: Offset(o) });
         let pairs = vec((cursor.clone(), cursor), 0..20);
-        let subscription = ("[a-zäö ]{1,20}", ".{0,60}", 0..u64::MAX, any::<(u64, u64)>(), pairs).prop_map(
-            |(name, filter, incarnation, (inactive_expiry_secs, last_used), pairs)| {
+        let subscription = ("[a-zäö ]{1,20}", ".{0,60}", 0..u64::MAX, any::<(u64, bool, u64)>(), pairs).prop_map(
+            |(name, filter, incarnation, (inactive_expiry_secs, temporary, last_used), pairs)| {
                 let (starts, cursors) = pairs.into_iter().unzip();
                 let name = name.parse().expect("made of letters");
                 let (incarnation, last_used) = (Incarnation(incarnation), WallMs(last_used));
-                SubscriptionRecord { name, filter, incarnation, inactive_expiry_secs, last_used, starts, cursors }
+                SubscriptionRecord {
+                    name,
+                    filter,
+                    incarnation,
+                    inactive_expiry_secs,
+                    temporary,
+                    last_used,
+                    starts,
+                    cursors,
+                }
             },
         );
-        (any::<(u64, u64, u64, [u8; 16])>(), vec(subscription, 0..4)).prop_map(
-            |((created, last_seen, epoch, nonce), subscriptions)| ClientRecord {
+        let tombstone = ("[a-zäö ]{1,20}", 0..u64::MAX, any::<u64>()).prop_map(|(name, incarnation, expired)| {
+            let (incarnation, expired) = (Incarnation(incarnation), WallMs(expired));
+            Tombstone { name: name.parse().expect("made of letters"), incarnation, expired }
+        });
+        (any::<(u64, u64, u64, [u8; 16])>(), vec(subscription, 0..4), vec(tombstone, 0..4)).prop_map(
+            |((created, last_seen, epoch, nonce), subscriptions, tombstones)| ClientRecord {
                 created: WallMs(created),
                 last_seen: WallMs(last_seen),
                 epoch: SessionEpoch(epoch),
                 nonce: Nonce::from_bytes(nonce),
                 next_incarnation: Incarnation(u64::MAX),
                 subscriptions,
+                tombstones,
             },
         )
     }
 
     /// Puts the right checksum over a changed body, so that the body itself is what is judged.
     fn sealed(body: &[u8]) -> Vec<u8> {
-        [&[FORMAT][..], &checksum(CLIENT, body).to_le_bytes(), body].concat()
+        [&[FORMAT][..], &checksum(CLIENT, FORMAT, body).to_le_bytes(), body].concat()
     }
 
     #[test]
     fn golden_bytes_read_as_ever_and_are_written_alike() {
-        assert_eq!(ClientRecord::decode(CLIENT, GOLDEN), Ok(usual()));
-        assert_eq!(usual().encode(CLIENT), GOLDEN);
+        assert_eq!(ClientRecord::decode(CLIENT, GOLDEN), Ok(bereaved()));
+        assert_eq!(bereaved().encode(CLIENT), GOLDEN);
+    }
+
+    #[test]
+    fn a_record_of_the_first_format_is_read_as_ever() {
+        assert_eq!(ClientRecord::decode(CLIENT, GOLDEN_1), Ok(usual()));
+        let in_format_2 = usual().encode(CLIENT);
+        assert_eq!(ClientRecord::decode(CLIENT, &in_format_2), Ok(usual()));
+        assert_eq!(in_format_2.len(), GOLDEN_1.len() + 1, "no more than it needs");
     }
 
     #[test]
@@ -253,9 +323,12 @@ mod tests {
 
     #[test]
     fn an_incarnation_that_would_be_given_again_is_refused() {
-        let bytes = ClientRecord { next_incarnation: Incarnation(4), ..usual() }.encode(CLIENT);
-        let expected = RecordError::Incarnation { incarnation: Incarnation(4), next: Incarnation(4) };
-        assert_eq!(ClientRecord::decode(CLIENT, &bytes), Err(expected));
+        for (record, incarnation) in [(usual(), 4), (ClientRecord { subscriptions: vec![], ..bereaved() }, 3)] {
+            let bytes = ClientRecord { next_incarnation: Incarnation(incarnation), ..record }.encode(CLIENT);
+            let incarnation = Incarnation(incarnation);
+            let expected = RecordError::Incarnation { incarnation, next: incarnation };
+            assert_eq!(ClientRecord::decode(CLIENT, &bytes), Err(expected));
+        }
     }
 
     proptest! {

@@ -11,17 +11,9 @@ use super::record::{ClientRecord, SubscriptionRecord};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Makes the record. Repeated, it changes nothing.
-    Register {
-        client: ClientId,
-        now: WallMs,
-    },
+    Register { client: ClientId, now: WallMs },
     /// Begins a session, fencing every older one, and marks all subscriptions as used.
-    Open {
-        client: ClientId,
-        epoch: SessionEpoch,
-        nonce: Nonce,
-        now: WallMs,
-    },
+    Open { client: ClientId, epoch: SessionEpoch, nonce: Nonce, now: WallMs },
     /// Creates a subscription or attaches to it; with another filter, or with `seek`, begins a new incarnation of it.
     Subscribe {
         client: ClientId,
@@ -32,13 +24,15 @@ pub enum Command {
         starts: Vec<Cursor>,
         seek: bool,
         inactive_expiry_secs: u64,
+        /// The incarnation of this name that the client knows to have expired. Another tombstone stands in its way.
+        #[serde(default)]
+        expired: Option<Incarnation>,
+        #[serde(default)]
+        temporary: bool,
         now: WallMs,
     },
-    Unsubscribe {
-        client: ClientId,
-        epoch: SessionEpoch,
-        name: SubscriptionName,
-    },
+    /// Ends a subscription, or takes away the tombstone of one: who wants it gone need not be told that it is.
+    Unsubscribe { client: ClientId, epoch: SessionEpoch, name: SubscriptionName },
     /// Moves cursors of any number of subscriptions, each named by its incarnation, to which they belong. A
     /// subscription named here counts as used, even if nothing moves: that is how a long idle session keeps its subscriptions.
     Cursors {
@@ -47,12 +41,15 @@ pub enum Command {
         cursors: Vec<(Incarnation, Vec<(PartitionId, Cursor)>)>,
         now: WallMs,
     },
-    /// Ends a subscription that was found unused, unless it has been used since it was looked at.
+    /// Ends a subscription that was found unused, unless it has been used since it was looked at, and leaves a tombstone.
     Expire {
         client: ClientId,
         name: SubscriptionName,
         incarnation: Incarnation,
         unused_since: WallMs,
+        /// Not in entries of the first versions.
+        #[serde(default)]
+        now: WallMs,
     },
 }
 
@@ -120,6 +117,9 @@ pub enum Refusal {
     LimitReached { subscriptions: usize, limit: usize },
     #[error("the client has no subscription named {name}")]
     UnknownSubscription { name: SubscriptionName },
+    /// Told until the client names the incarnation: an answer may be lost.
+    #[error("subscription {name} has expired: nobody used it for its inactive_expiry")]
+    Expired { name: SubscriptionName, incarnation: Incarnation },
     #[error("the subscription is in use: it is in incarnation {incarnation}, last used at {} ms", last_used.0)]
     TooEarly { incarnation: Incarnation, last_used: WallMs },
 }

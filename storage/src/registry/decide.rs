@@ -31,7 +31,9 @@ fn apply(record: &mut ClientRecord, command: &Command) -> Result<Reply, Refusal>
     match command {
         Command::Register { .. } => Ok(Reply::Registered { created: record.created }),
         Command::Open { epoch, nonce, now, .. } => open(record, *epoch, *nonce, *now),
-        Command::Subscribe { epoch, name, filter, starts, seek, inactive_expiry_secs, now, .. } => {
+        Command::Subscribe {
+            epoch, name, filter, starts, seek, inactive_expiry_secs, expired, temporary, now, ..
+        } => {
             fence(record, *epoch)?;
             record.seen(*now);
             let wanted = SubscriptionRecord {
@@ -39,24 +41,25 @@ fn apply(record: &mut ClientRecord, command: &Command) -> Result<Reply, Refusal>
                 filter: filter.clone(),
                 incarnation: record.next_incarnation,
                 inactive_expiry_secs: *inactive_expiry_secs,
+                temporary: *temporary,
                 last_used: *now,
                 starts: starts.clone(),
                 cursors: starts.clone(),
             };
-            subscribe(record, wanted, *seek)
+            subscribe(record, wanted, *seek, *expired)
         }
         Command::Unsubscribe { epoch, name, .. } => {
             fence(record, *epoch)?;
-            let at = place(record, name)?;
-            let ended = record.subscriptions.remove(at);
-            Ok(Reply::Unsubscribed { incarnation: ended.incarnation })
+            unsubscribe(record, name)
         }
         Command::Cursors { epoch, cursors, now, .. } => {
             fence(record, *epoch)?;
             record.seen(*now);
             Ok(Reply::CursorsApplied { ignored: move_cursors(record, cursors, *now) })
         }
-        Command::Expire { name, incarnation, unused_since, .. } => expire(record, name, *incarnation, *unused_since),
+        Command::Expire { name, incarnation, unused_since, now, .. } => {
+            expire(record, name, *incarnation, *unused_since, *now)
+        }
     }
 }
 
@@ -89,14 +92,21 @@ fn place(record: &ClientRecord, name: &SubscriptionName) -> Result<usize, Refusa
     at.ok_or_else(|| Refusal::UnknownSubscription { name: name.clone() })
 }
 
-/// `wanted` is the subscription as it would be if it began now, with the next incarnation.
-fn subscribe(record: &mut ClientRecord, mut wanted: SubscriptionRecord, seek: bool) -> Result<Reply, Refusal> {
+/// `wanted` is the subscription as it would be if it began now, with the next incarnation; `expired` is what the client knows to
+/// have expired under its name.
+fn subscribe(
+    record: &mut ClientRecord,
+    mut wanted: SubscriptionRecord,
+    seek: bool,
+    expired: Option<Incarnation>,
+) -> Result<Reply, Refusal> {
     let Ok(at) = place(record, &wanted.name) else {
-        return create(record, wanted);
+        return create(record, wanted, expired);
     };
     let present = &mut record.subscriptions[at];
     if !seek && present.filter == wanted.filter {
         present.used(wanted.last_used);
+        present.temporary &= wanted.temporary;
         return Ok(subscribed(SubscribeOutcome::Attached, present));
     }
     let outcome = if seek {
@@ -113,15 +123,36 @@ fn subscribe(record: &mut ClientRecord, mut wanted: SubscriptionRecord, seek: bo
     Ok(reply)
 }
 
-fn create(record: &mut ClientRecord, wanted: SubscriptionRecord) -> Result<Reply, Refusal> {
+/// Never a silent fresh start: over a tombstone only for who names what lies there. A repetition of such a request finds the
+/// subscription it made, and attaches to it.
+fn create(
+    record: &mut ClientRecord,
+    wanted: SubscriptionRecord,
+    expired: Option<Incarnation>,
+) -> Result<Reply, Refusal> {
+    if let Some(tombstone) = record.tombstone(&wanted.name).filter(|tombstone| expired != Some(tombstone.incarnation)) {
+        return Err(Refusal::Expired { name: wanted.name, incarnation: tombstone.incarnation });
+    }
     let subscriptions = record.subscriptions.len();
     if subscriptions >= SUBSCRIPTIONS_PER_CLIENT_MAX {
         return Err(Refusal::LimitReached { subscriptions, limit: SUBSCRIPTIONS_PER_CLIENT_MAX });
     }
     let reply = subscribed(SubscribeOutcome::Created, &wanted);
+    record.take_tombstone(&wanted.name);
     record.subscriptions.push(wanted);
     take_incarnation(record);
     Ok(reply)
+}
+
+fn unsubscribe(record: &mut ClientRecord, name: &SubscriptionName) -> Result<Reply, Refusal> {
+    let incarnation = match record.take_tombstone(name) {
+        Some(tombstone) => tombstone.incarnation,
+        None => {
+            let at = place(record, name)?;
+            record.subscriptions.remove(at).incarnation
+        }
+    };
+    Ok(Reply::Unsubscribed { incarnation })
 }
 
 /// The positions a subscription has come to; for partitions new to it, the given ones.
@@ -169,12 +200,14 @@ fn expire(
     name: &SubscriptionName,
     incarnation: Incarnation,
     unused_since: WallMs,
+    now: WallMs,
 ) -> Result<Reply, Refusal> {
     let at = place(record, name)?;
     let present = &record.subscriptions[at];
     if present.incarnation != incarnation || present.last_used > unused_since {
         return Err(Refusal::TooEarly { incarnation: present.incarnation, last_used: present.last_used });
     }
-    record.subscriptions.remove(at);
+    let ended = record.subscriptions.remove(at);
+    record.bury(ended, now);
     Ok(Reply::Expired { incarnation })
 }

@@ -85,8 +85,15 @@ fn subscribe(client: u8, inactive_expiry_secs: u64) -> Command {
         starts: vec![Cursor::default(); 8],
         seek: false,
         inactive_expiry_secs,
+        expired: None,
+        temporary: false,
         now: NOW,
     }
+}
+
+fn expire(client: u8) -> Command {
+    let (name, incarnation) = (NAME.parse().expect("a good name"), Incarnation(1));
+    Command::Expire { client: id(client), name, incarnation, unused_since: NOW, now: NOW }
 }
 
 fn ack(client: u8, offset: u64) -> Command {
@@ -222,6 +229,46 @@ fn a_damaged_snapshot_touches_nothing() {
     assert!(matches!(new.machine.install_from(&old.path()), Err(SnapshotError::Damaged { rows: 1, .. })));
     assert_eq!((new.record(7), new.machine.applied()), before);
     assert_eq!(new.record(1), None);
+}
+
+#[test]
+fn a_tombstone_outlives_a_restart_and_moves_with_a_snapshot() {
+    let mut shard = Shard::new();
+    shard.apply([arrival(1), vec![expire(1)]].concat());
+    let mut shard = shard.restarted();
+    let expired =
+        Reply::Refused(Refusal::Expired { name: NAME.parse().expect("a good name"), incarnation: Incarnation(1) });
+    assert_eq!(shard.apply(vec![subscribe(1, 3600)]), [expired.clone()]);
+    shard.machine.snapshot_to(&shard.path()).expect("snapshot");
+
+    let mut other = Shard::new();
+    other.machine.install_from(&shard.path()).expect("install");
+    assert_eq!(other.record(1), shard.record(1));
+    assert_eq!(other.apply(vec![subscribe(1, 3600)]), [expired]);
+}
+
+#[test]
+fn a_row_of_the_first_format_is_read_moves_with_a_snapshot_and_is_rewritten_by_its_client() {
+    const ROW: &[u8] = include_bytes!("../../tests/golden/registry/record-1.bin");
+    let client = ClientId(*b"client of a day.");
+    let shard = Shard::new();
+    let engine = shard.machine.reader().engine;
+    let row_of = |engine: &crate::engine::Engine| {
+        let row = engine.db().get_cf(&engine.column(Column::Registry), rows::key(1, client)).expect("get");
+        row.expect("a row")
+    };
+    engine.db().put_cf(&engine.column(Column::Registry), rows::key(1, client), ROW).expect("put");
+    shard.machine.snapshot_to(&shard.path()).expect("snapshot");
+
+    let mut other = Shard::new();
+    other.machine.install_from(&shard.path()).expect("install");
+    let engine = other.machine.reader().engine;
+    assert_eq!(row_of(&engine), ROW, "a snapshot rewrites nothing");
+    let nonce = Nonce::from_bytes([1; 16]);
+    other.apply(vec![Command::Open { client, epoch: SessionEpoch(500), nonce, now: NOW }]);
+    assert_eq!(row_of(&engine)[0], 2);
+    let record = other.machine.reader().record(client).expect("read").expect("registered");
+    assert_eq!((record.epoch, record.subscriptions.len(), record.tombstones), (SessionEpoch(500), 1, vec![]));
 }
 
 #[test]

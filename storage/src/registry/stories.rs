@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyport_protocol::limits::SUBSCRIPTIONS_PER_CLIENT_MAX;
+use anyport_protocol::limits::{SUBSCRIPTIONS_PER_CLIENT_MAX, TOMBSTONE_SECS_MAX, TOMBSTONES_PER_CLIENT_MAX};
 use anyport_protocol::message::SubscribeOutcome;
 use anyport_protocol::{
     ClientId, Cursor, Incarnation, LogEpoch, Nonce, Offset, PartitionId, SessionEpoch, SubscriptionName, WallMs,
@@ -12,6 +12,9 @@ use proptest::prelude::*;
 use super::*;
 
 const CLIENT: ClientId = ClientId([7; 16]);
+
+/// Of every subscription here.
+const EXPIRY_MS: u64 = 60_000;
 
 /// One client and its record; commands are applied as a registry shard would.
 #[derive(Default)]
@@ -42,6 +45,22 @@ impl Shard {
         subscribed(self.apply(&subscribe(1, name, filter, starts, false, 100)))
     }
 
+    /// Knowing that this incarnation of the name has expired.
+    fn subscribe_knowing(&mut self, name: &str, incarnation: u64) -> Reply {
+        self.apply(&knowing(Some(incarnation), subscribe(1, name, "TRUE", &[0], false, 100)))
+    }
+
+    /// Subscribes, and lets it expire at once.
+    fn bury(&mut self, name: &str) -> Incarnation {
+        let incarnation = self.subscribe(name, "TRUE", &[0]).1.incarnation;
+        assert_eq!(self.apply(&expire(name, incarnation.0, 100)), Reply::Expired { incarnation });
+        incarnation
+    }
+
+    fn tombstones(&self) -> &[Tombstone] {
+        self.record.as_ref().map_or(&[], |record| &record.tombstones)
+    }
+
     fn ack(&mut self, epoch: u64, incarnation: u64, cursors: &[(u16, Cursor)]) -> Reply {
         self.apply(&cursors_at(epoch, incarnation, cursors, 100))
     }
@@ -64,8 +83,18 @@ fn subscribe(epoch: u64, name: &str, filter: &str, starts: &[u64], seek: bool, n
         starts: starts.iter().map(|&offset| at(offset)).collect(),
         seek,
         inactive_expiry_secs: 60,
+        expired: None,
+        temporary: false,
         now: WallMs(now),
     }
+}
+
+/// The same request by a client that knows this incarnation to have expired.
+fn knowing(incarnation: Option<u64>, mut subscribe: Command) -> Command {
+    if let Command::Subscribe { expired, .. } = &mut subscribe {
+        *expired = incarnation.map(Incarnation);
+    }
+    subscribe
 }
 
 fn unsubscribe(epoch: u64, name: &str) -> Command {
@@ -80,7 +109,12 @@ fn cursors_at(epoch: u64, incarnation: u64, cursors: &[(u16, Cursor)], now: u64)
 
 fn expire(name: &str, incarnation: u64, unused_since: u64) -> Command {
     let (incarnation, unused_since) = (Incarnation(incarnation), WallMs(unused_since));
-    Command::Expire { client: CLIENT, name: named(name), incarnation, unused_since }
+    let now = WallMs(unused_since.0 + EXPIRY_MS);
+    Command::Expire { client: CLIENT, name: named(name), incarnation, unused_since, now }
+}
+
+fn expired(name: &str, incarnation: u64) -> Reply {
+    Reply::Refused(Refusal::Expired { name: named(name), incarnation: Incarnation(incarnation) })
 }
 
 fn named(name: &str) -> SubscriptionName {
@@ -218,7 +252,8 @@ fn incarnations_never_come_twice() {
     assert_eq!(shard.subscribe("quakes", "TRUE", &[0]).1.incarnation, Incarnation(2));
     assert_eq!(shard.apply(&expire("quakes", 2, 100)), Reply::Expired { incarnation: Incarnation(2) });
     assert_eq!(shard.subscribe("storms", "TRUE", &[0]).1.incarnation, Incarnation(3));
-    assert_eq!(shard.subscribe("quakes", "TRUE", &[0]).1.incarnation, Incarnation(4));
+    let (_, anew) = subscribed(shard.subscribe_knowing("quakes", 2));
+    assert_eq!(anew.incarnation, Incarnation(4));
 }
 
 #[test]
@@ -302,6 +337,99 @@ fn expiry_spares_what_was_used_since_it_was_looked_at() {
     assert_eq!(shard.apply(&expire("quakes", 2, 61_000)), Reply::Expired { incarnation });
 }
 
+#[test]
+fn an_expired_subscription_is_told_until_the_client_shows_that_it_knows_and_never_begun_anew_in_silence() {
+    let mut shard = Shard::with_session();
+    shard.bury("quakes");
+    let asked = subscribe(1, "quakes", "TRUE", &[90], false, 100);
+    assert_eq!(shard.apply(&asked), expired("quakes", 1));
+    assert_eq!(shard.apply(&asked), expired("quakes", 1), "the first answer may have been lost");
+    assert_eq!(shard.apply(&subscribe(1, "quakes", "FALSE", &[90], true, 100)), expired("quakes", 1));
+    assert_eq!(shard.subscribe_knowing("quakes", 7), expired("quakes", 1), "it knows of another life");
+    assert_eq!(shard.subscribe("storms", "TRUE", &[0]).0, SubscribeOutcome::Created);
+
+    let (outcome, anew) = subscribed(shard.subscribe_knowing("quakes", 1));
+    assert_eq!((outcome, anew.incarnation), (SubscribeOutcome::Created, Incarnation(3)));
+    let (outcome, again) = subscribed(shard.subscribe_knowing("quakes", 1));
+    assert_eq!(
+        (outcome, again.incarnation),
+        (SubscribeOutcome::Attached, Incarnation(3)),
+        "its answer may be lost too"
+    );
+    assert!(shard.tombstones().is_empty());
+}
+
+#[test]
+fn knowing_of_an_earlier_expiry_is_not_knowing_of_the_latest() {
+    let mut shard = Shard::with_session();
+    shard.bury("quakes");
+    subscribed(shard.subscribe_knowing("quakes", 1));
+    shard.apply(&expire("quakes", 2, 100));
+    assert_eq!(shard.subscribe_knowing("quakes", 1), expired("quakes", 2));
+    subscribed(shard.subscribe_knowing("quakes", 2));
+}
+
+#[test]
+fn what_ends_otherwise_leaves_no_tombstone() {
+    let mut shard = Shard::with_session();
+    shard.subscribe("quakes", "TRUE", &[0]);
+    shard.apply(&unsubscribe(1, "quakes"));
+    assert_eq!(shard.subscribe("quakes", "TRUE", &[0]).0, SubscribeOutcome::Created);
+
+    let mut temporary = subscribe(1, "for now", "TRUE", &[0], false, 100);
+    if let Command::Subscribe { temporary, .. } = &mut temporary {
+        *temporary = true;
+    }
+    subscribed(shard.apply(&temporary));
+    shard.apply(&expire("for now", 3, 100));
+    assert!(shard.tombstones().is_empty());
+
+    subscribed(shard.apply(&temporary));
+    shard.subscribe("for now", "TRUE", &[0]);
+    shard.apply(&expire("for now", 4, 100));
+    assert_eq!(shard.tombstones().len(), 1, "somebody wanted to keep it");
+}
+
+#[test]
+fn who_unsubscribes_from_what_has_expired_need_not_be_told() {
+    let mut shard = Shard::with_session();
+    let incarnation = shard.bury("quakes");
+    assert_eq!(shard.apply(&unsubscribe(1, "quakes")), Reply::Unsubscribed { incarnation });
+    assert_eq!(shard.subscribe("quakes", "TRUE", &[0]).0, SubscribeOutcome::Created);
+}
+
+#[test]
+fn the_oldest_of_too_many_tombstones_is_dropped() {
+    let mut shard = Shard::with_session();
+    for i in 0..=TOMBSTONES_PER_CLIENT_MAX {
+        shard.bury(&format!("s{i}"));
+    }
+    assert_eq!(shard.tombstones().len(), TOMBSTONES_PER_CLIENT_MAX);
+    assert_eq!(shard.subscribe("s0", "TRUE", &[0]).0, SubscribeOutcome::Created);
+    assert_eq!(shard.apply(&subscribe(1, "s1", "TRUE", &[0], false, 100)), expired("s1", 2));
+}
+
+#[test]
+fn a_tombstone_is_dropped_when_it_has_stood_for_its_time() {
+    let mut shard = Shard::with_session();
+    shard.bury("quakes");
+    let last = 100 + EXPIRY_MS + TOMBSTONE_SECS_MAX * 1000;
+    assert_eq!(shard.apply(&subscribe(1, "quakes", "TRUE", &[0], false, last)), expired("quakes", 1));
+    let (outcome, _) = subscribed(shard.apply(&subscribe(1, "quakes", "TRUE", &[0], false, last + 1)));
+    assert_eq!(outcome, SubscribeOutcome::Created);
+}
+
+#[test]
+fn an_expiry_entry_of_the_first_versions_leaves_a_tombstone_of_when_it_was_due() {
+    let mut shard = Shard::with_session();
+    shard.subscribe("quakes", "TRUE", &[0]);
+    let Command::Expire { client, name, incarnation, unused_since, .. } = expire("quakes", 1, 100) else {
+        unreachable!("it makes no other command")
+    };
+    shard.apply(&Command::Expire { client, name, incarnation, unused_since, now: WallMs::default() });
+    assert_eq!(shard.tombstones()[0].expired, WallMs(100 + EXPIRY_MS));
+}
+
 /// Few names, epochs, incarnations and positions, so that commands meet.
 fn any_command() -> impl Strategy<Value = Command> {
     let name = prop::sample::select(vec!["a", "b"]);
@@ -312,8 +440,12 @@ fn any_command() -> impl Strategy<Value = Command> {
     let (epoch, now) = (0..4u64, 0..100u64);
     prop_oneof![
         (1..40u64, 0..3u8, now.clone()).prop_map(|(epoch, nonce, now)| open(epoch / 10, nonce, now)),
-        (epoch.clone(), name.clone(), filter, starts, any::<bool>(), now.clone())
-            .prop_map(|(epoch, name, filter, starts, seek, now)| subscribe(epoch, name, filter, &starts, seek, now)),
+        (epoch.clone(), name.clone(), filter, starts, any::<bool>(), prop::option::of(0..8u64), now.clone()).prop_map(
+            |(epoch, name, filter, starts, seek, expired, now)| knowing(
+                expired,
+                subscribe(epoch, name, filter, &starts, seek, now)
+            )
+        ),
         (epoch.clone(), name.clone()).prop_map(|(epoch, name)| unsubscribe(epoch, name)),
         (epoch, 0..8u64, prop::collection::vec(cursor, 0..4), now.clone())
             .prop_map(|(epoch, incarnation, cursors, now)| cursors_at(epoch, incarnation, &cursors, now)),
@@ -324,6 +456,10 @@ fn any_command() -> impl Strategy<Value = Command> {
 /// What may become of one subscription in one step, whatever the step.
 fn check_step(before: &ClientRecord, after: &ClientRecord, given: &mut BTreeSet<Incarnation>) {
     assert!(after.epoch >= before.epoch && after.next_incarnation >= before.next_incarnation);
+    for tombstone in &after.tombstones {
+        assert!(after.subscription(&tombstone.name).is_none(), "both alive and dead");
+        assert_eq!(after.tombstones.iter().filter(|other| other.name == tombstone.name).count(), 1);
+    }
     for new in &after.subscriptions {
         assert_eq!(new.starts.len(), new.cursors.len());
         assert!(new.starts.iter().zip(&new.cursors).all(|(start, cursor)| start <= cursor));
