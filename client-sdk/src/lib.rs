@@ -31,6 +31,7 @@ mod publisher;
 mod subscription;
 
 pub use anyport_protocol as protocol;
+pub use anyport_protocol::filter::Filter;
 pub use anyport_protocol::message::Start;
 pub use client::{Client, ClientOptions, StatusWatch};
 pub use driver::Status;

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::protocol::WallMs;
 use crate::{ClientOptions, Start};
 
-pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused by the broker (bad filter, token, expired \
+pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused (bad filter, token, expired \
 subscription); 4 another session of this client took over; 130 interrupted; 143 terminated.";
 
 /// Publish events, and subscribe to them by what they contain.
@@ -55,6 +55,45 @@ impl Common {
 pub(super) enum Verb {
     Pub(Publish),
     Sub(Subscribe),
+    Filter(FilterVerbs),
+}
+
+/// Look at a filter without a broker.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct FilterVerbs {
+    #[command(subcommand)]
+    pub(super) verb: FilterVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FilterVerb {
+    Check(FilterCheck),
+}
+
+/// Say whether a filter is valid, what it asks for, and which events of a file it lets pass.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct FilterCheck {
+    /// An expression, or JSON of the CloudEvents Subscriptions API.
+    #[arg(value_name = "FILTER", required_unless_present = "like")]
+    pub(super) filter: Option<String>,
+
+    /// Take an event, or a part of one, as the filter: events with at least its content. `-` reads stdin.
+    #[arg(long, value_name = "EVENT.json", conflicts_with = "filter")]
+    pub(super) like: Option<PathBuf>,
+
+    /// Put these events through it: one JSON object a line; `-` reads stdin.
+    #[arg(long, value_name = "EVENTS.ndjson")]
+    pub(super) events: Option<PathBuf>,
+
+    /// CESQL 1.0 alone, without what this broker adds to it.
+    #[arg(long, conflicts_with = "like")]
+    pub(super) strict: bool,
+
+    /// Answer in JSON.
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Publish CloudEvents: one from options, or many from a file.
@@ -99,9 +138,14 @@ pub(super) struct Subscribe {
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
 
-    /// Which events, such as "type = 'gov.usgs.quake' AND data.mag >= 4.5"; without it, all.
+    /// Which events, such as "type = 'gov.usgs.quake' AND data.mag >= 4.5"; without it, all. JSON of the CloudEvents Subscriptions
+    /// API will do too.
     #[arg(long, value_name = "EXPRESSION", default_value = "", hide_default_value = true)]
     pub(super) filter: String,
+
+    /// Events with at least the content of this one, or of this part of one.
+    #[arg(long, value_name = "EVENT.json", conflicts_with = "filter")]
+    pub(super) like: Option<PathBuf>,
 
     /// Where a new subscription begins: earliest, latest, or an RFC 3339 time. One that is there goes on where it was.
     #[arg(long, value_name = "WHERE", default_value = "latest", value_parser = parse_start)]
@@ -158,6 +202,27 @@ mod tests {
             "anyport pub --type t",
             "anyport pub --file x --type t --source s",
             "anyport pub --file x --rate 0",
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_filter_is_typed_or_shown_by_an_example() {
+        for right in [
+            "anyport filter check a=1 --strict --json",
+            "anyport filter check --like e.json --events -",
+            "anyport sub --like e.json",
+            "anyport filter check -- -a",
+        ] {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+        for wrong in [
+            "anyport filter",
+            "anyport filter check",
+            "anyport filter check a=1 --like e.json",
+            "anyport filter check --like e.json --strict",
+            "anyport sub --filter a=1 --like e.json",
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -41,6 +41,11 @@ impl Failure {
         self.exit
     }
 
+    #[cfg(test)]
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn tell(&self) {
         tell::say(&self.text);
         if !self.next.is_empty() {

@@ -36,11 +36,15 @@ pub(super) enum InputError {
 
 /// Opens a file, or stdin for `-`, and starts to read. The last item is an error, if there is one: nothing after it is read.
 pub(super) fn read(path: &Path) -> Result<mpsc::Receiver<Result<Chunk, InputError>>, Failure> {
-    let source: Box<dyn Read + Send> =
-        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(open(path)?) };
+    let source = source(path)?;
     let (sender, receiver) = mpsc::channel(CHUNKS);
     tokio::task::spawn_blocking(move || read_all(BufReader::with_capacity(READ_BYTES, source), &sender));
     Ok(receiver)
+}
+
+/// A file, or stdin for `-`.
+pub(super) fn source(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
+    Ok(if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(open(path)?) })
 }
 
 pub(super) fn open(path: &Path) -> Result<File, Failure> {

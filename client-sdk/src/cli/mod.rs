@@ -5,6 +5,7 @@
 
 mod args;
 mod exit;
+mod filter;
 mod input;
 mod interrupt;
 mod output;
@@ -19,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use args::{Arguments, Common, Verb};
+use args::{Arguments, Common, FilterVerb, Verb};
 use exit::{Exit, Failure};
 use interrupt::Interrupt;
 
@@ -60,6 +61,9 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
     match arguments.verb {
         Verb::Pub(publish) => publish::run(&arguments.common, publish, &mut interrupt).await,
         Verb::Sub(subscribe) => subscribe::run(&arguments.common, subscribe, &mut interrupt).await,
+        Verb::Filter(filter) => match filter.verb {
+            FilterVerb::Check(check) => filter::run(check, &mut interrupt).await,
+        },
     }
 }
 

@@ -7,10 +7,12 @@ use uuid::Uuid;
 
 use super::args::{Common, Subscribe};
 use super::exit::{Exit, Failure};
+use super::filter::{self, TypedFilter};
 use super::interrupt::Interrupt;
 use super::output::{self, Written};
 use super::tell::{events, say};
 use crate::protocol::event::EncodedEvent;
+use crate::protocol::filter::{Dialect, Filter};
 use crate::{Batch, Client, Delivery, Error, Notice, SubscribeOptions, Subscription};
 
 /// Events printed, flushed and acked together.
@@ -26,11 +28,14 @@ const END_TIMEOUT: Duration = Duration::from_secs(5);
 const FOR_EVER: Duration = Duration::from_secs(3600);
 
 pub(super) async fn run(common: &Common, options: Subscribe, interrupt: &mut Interrupt) -> Result<Exit, Failure> {
+    let typed = TypedFilter { text: &options.filter, like: options.like.as_deref() };
+    let filter = filter::read(typed, Dialect::Extended).await?;
+    let filter = filter.map_err(|bad| bad.into_failure("try it with `anyport filter check`"))?;
     let client = match super::connect(common, interrupt).await? {
         Ok(client) => client,
         Err(exit) => return Ok(exit),
     };
-    let wanted = subscription_options(&options);
+    let wanted = subscription_options(&options, filter);
     let name = wanted.name.clone();
     let subscription = tokio::select! {
         subscription = client.subscribe(wanted) => subscription,
@@ -51,11 +56,11 @@ pub(super) async fn run(common: &Common, options: Subscribe, interrupt: &mut Int
     ended
 }
 
-fn subscription_options(options: &Subscribe) -> SubscribeOptions {
+fn subscription_options(options: &Subscribe, filter: Filter) -> SubscribeOptions {
     let temporary = options.name.is_none();
     SubscribeOptions {
         name: options.name.clone().unwrap_or_else(|| format!("temporary-{}", Uuid::now_v7())),
-        filter: options.filter.clone(),
+        filter: filter.into(),
         start: options.from,
         inactive_expiry: temporary.then_some(TEMPORARY_EXPIRY),
         temporary,

@@ -27,7 +27,8 @@ use crate::home::{ResumeToken, SavedSubscription};
 pub struct SubscribeOptions {
     /// The client's own name for it. Subscribing to a name that is there goes on where it was left.
     pub name: String,
-    /// In the filter language; empty lets everything pass. Another filter than before takes effect from where the old one had got to.
+    /// In the filter language; empty lets everything pass. A [`Filter`](crate::Filter) becomes such a text, also one made of JSON or of
+    /// an example. Another filter than before takes effect from where the old one had got to.
     pub filter: String,
     /// Where a new subscription begins.
     pub start: Start,
