@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::ast::quoted;
 use crate::limits::FILTER_LIKE_SEGMENT_MAX;
 
 /// A compiled LIKE pattern.
@@ -98,26 +99,21 @@ impl Pattern {
 
     /// What it asks of a text, in words that follow the name of a value.
     pub(super) fn in_words(&self, negated: bool) -> String {
-        let verb = |verb: &str, verbs: &str| if negated { format!("does not {verb}") } else { verbs.to_owned() };
-        if let Shape::Whole(Segment::Plain(text)) = &self.shape {
-            return format!("is {}{}", if negated { "not " } else { "" }, super::ast::quoted(text));
-        }
-        if let Shape::Open { start: Segment::Plain(start), middle, end: Segment::Plain(end) } = &self.shape {
-            match (&**start, &**middle, &**end) {
-                (start, [], "") if !start.is_empty() => {
-                    return format!("{} {}", verb("begin with", "begins with"), super::ast::quoted(start));
+        let plain = match &self.shape {
+            Shape::Whole(Segment::Plain(text)) => Some(("is", "is not", &**text)),
+            Shape::Open { start: Segment::Plain(start), middle, end: Segment::Plain(end) } => {
+                match (&**start, &**middle, &**end) {
+                    (text, [], "") if !text.is_empty() => Some(("begins with", "does not begin with", text)),
+                    ("", [], text) if !text.is_empty() => Some(("ends with", "does not end with", text)),
+                    ("", [Search::Plain(text)], "") => Some(("contains", "does not contain", &**text)),
+                    _ => None,
                 }
-                ("", [], end) if !end.is_empty() => {
-                    return format!("{} {}", verb("end with", "ends with"), super::ast::quoted(end));
-                }
-                ("", [Search::Plain(text)], "") => {
-                    return format!("{} {}", verb("contain", "contains"), super::ast::quoted(text));
-                }
-                _ => {}
             }
-        }
-        let legend = "where % is any text and _ any one character";
-        format!("{} {}, {legend}", verb("look like", "looks like"), super::ast::quoted(&self.text))
+            _ => None,
+        };
+        let (verb, opposite, text) = plain.unwrap_or(("looks like", "does not look like", &self.text));
+        let legend = if plain.is_none() { ", where % is any text and _ any one character" } else { "" };
+        format!("{} {}{legend}", if negated { opposite } else { verb }, quoted(text))
     }
 }
 

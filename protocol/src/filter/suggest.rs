@@ -44,7 +44,7 @@ pub(super) fn for_function(name: &str) -> Option<String> {
     if let Some(usage) = super::functions::Function::usage(name) {
         return Some(format!("it is called {usage}"));
     }
-    let known_elsewhere = match &*name.to_ascii_uppercase() {
+    let known = match &*name.to_ascii_uppercase() {
         "SUBSTR" | "MID" => "SUBSTRING",
         "LEN" | "CHAR_LENGTH" => "LENGTH",
         "LCASE" | "TOLOWER" => "LOWER",
@@ -54,7 +54,7 @@ pub(super) fn for_function(name: &str) -> Option<String> {
         "TRY" => "PASSES",
         _ => nearest(name, super::functions::Function::names())?,
     };
-    Some(format!("did you mean {known_elsewhere}?"))
+    Some(format!("did you mean {known}?"))
 }
 
 pub(super) fn is_keyword(word: &str) -> bool {
