@@ -116,8 +116,7 @@ pub enum PublishError {
 impl PublishError {
     pub fn code(&self) -> u16 {
         match self {
-            Self::BadEvent(EventError::EventTooLarge { .. }) => Code::EventTooLarge as u16,
-            Self::BadEvent(_) => Code::BadEvent as u16,
+            Self::BadEvent(error) => error.code() as u16,
             Self::Refused { fault, .. } => fault.code,
             Self::Interleaved { .. } => Code::OutOfSequence as u16,
             Self::Ended { cause, .. } => cause.code(),

@@ -56,6 +56,14 @@ pub const BATCH_EVENTS_MAX: usize = 16 << 10;
 /// and a peer's append must fit its time-out.
 pub const ENTRY_BYTES_TARGET: usize = 256 << 10;
 
+/// Body of one HTTP request: the largest event fits with its data in base64, and so does a batch of
+/// thousands of small ones. It is held in memory until it is answered.
+pub const HTTP_BODY_BYTES_MAX: usize = 2 << 20;
+
+/// Request line and headers of one HTTP request, read before anybody is known: in binary mode an event's attributes are headers.
+/// An event with more of them than this goes in structured mode.
+pub const HTTP_HEAD_BYTES_MAX: usize = 64 << 10;
+
 /// One record of the store: reading one event reads one record.
 pub const RECORD_BYTES_TARGET: usize = 16 << 10;
 

@@ -1,6 +1,6 @@
 //! What the rest of the broker has of a partition.
 
-use anyport_protocol::event::{EncodedEvent, EventError, framed};
+use anyport_protocol::event::{EncodedEvent, framed};
 use anyport_protocol::limits::BATCH_EVENTS_MAX;
 use anyport_protocol::message::publish::{PublishBatch, Published};
 use anyport_protocol::{Code, Fault, PartitionId};
@@ -146,9 +146,8 @@ fn check(batch: &PublishBatch) -> Result<(), Fault> {
     let mut found = 0u64;
     for event in framed::iter(&batch.framed) {
         let event = event.map_err(|bad| bad_event(found, &bad))?;
-        EncodedEvent::check(event).map_err(|error| match &error {
-            EventError::EventTooLarge { .. } => Fault::new(Code::EventTooLarge, error.to_string()).with_value(found),
-            _ => bad_event(found, &error),
+        EncodedEvent::check(event).map_err(|error| {
+            Fault::new(error.code(), format!("event {found} of the batch: {error}")).with_value(found)
         })?;
         found += 1;
     }

@@ -62,6 +62,22 @@ impl<'a> DataRef<'a> {
 }
 
 impl Data {
+    /// What the body of a message is, in the bindings of CloudEvents that carry data as bytes and its type beside it. A type that declares
+    /// JSON must keep its word. A body without a type is bytes.
+    pub fn from_body(body: Bytes, media_type: Option<&str>) -> Result<Option<Self>, EventError> {
+        if body.is_empty() {
+            return Ok(None);
+        }
+        if media_type.is_some() && declares_json(media_type) {
+            let value: &RawValue = serde_json::from_slice(&body).map_err(|error| data_not_json(&error))?;
+            return Ok(json_value(value, true)?.into_data());
+        }
+        Ok(Some(match std::str::from_utf8(&body) {
+            Ok(text) if media_type.is_some_and(declares_text) => Self::Text(text.to_owned()),
+            _ => Self::Binary(body),
+        }))
+    }
+
     pub fn as_ref(&self) -> DataRef<'_> {
         match self {
             Self::Json(text) => DataRef::Json(text.as_bytes()),
@@ -145,10 +161,31 @@ pub(super) fn reason(error: &serde_json::Error) -> String {
 /// Does `datacontenttype` declare JSON? Without one a JSON event's data is JSON; with one its subtype decides.
 pub(crate) fn declares_json(datacontenttype: Option<&str>) -> bool {
     let Some(media_type) = datacontenttype else { return true };
-    let essence = media_type.split(';').next().unwrap_or_default().trim_ascii_end();
-    let subtype = essence.rsplit('/').next().unwrap_or_default().as_bytes();
-    let suffix = subtype.rsplit(|&byte| byte == b'+').next().unwrap_or_default();
-    essence.contains('/') && suffix.eq_ignore_ascii_case(b"json")
+    essence(media_type).is_some_and(|(_, subtype)| suffix(subtype).eq_ignore_ascii_case("json"))
+}
+
+/// Does a media type declare text, in a charset that UTF-8 can be read as?
+fn declares_text(media_type: &str) -> bool {
+    let Some((top, subtype)) = essence(media_type) else { return false };
+    let is_text = top.eq_ignore_ascii_case("text")
+        || suffix(subtype).eq_ignore_ascii_case("xml")
+        || subtype.eq_ignore_ascii_case("x-www-form-urlencoded");
+    let charset = media_type.split(';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        name.trim_ascii().eq_ignore_ascii_case("charset").then(|| value.trim_ascii().trim_matches('"'))
+    });
+    is_text
+        && charset.is_none_or(|charset| ["utf-8", "us-ascii"].iter().any(|known| known.eq_ignore_ascii_case(charset)))
+}
+
+/// Type and subtype, without parameters.
+fn essence(media_type: &str) -> Option<(&str, &str)> {
+    media_type.split(';').next()?.trim_ascii_end().rsplit_once('/')
+}
+
+/// What stands behind the last `+` of a subtype, or all of it.
+fn suffix(subtype: &str) -> &str {
+    subtype.rsplit('+').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -177,6 +214,26 @@ mod tests {
         ] {
             assert!(!declares_json(Some(other)), "{other}");
         }
+    }
+
+    #[test]
+    fn a_body_is_what_its_type_says() {
+        let data = |body: &'static [u8], media_type| Data::from_body(Bytes::from_static(body), media_type);
+        let binary = |body: &'static [u8]| Ok(Some(Data::Binary(Bytes::from_static(body))));
+        assert_eq!(data(b" {\"a\": 1}\n", Some("application/json")), Ok(Some(Data::Json("{\"a\": 1}".into()))));
+        assert_eq!(data(b"\"a\"", Some("text/json")), Ok(Some(Data::Json("\"a\"".into()))));
+        for no_json in [&b"{"[..], b"\xff", b"{} {}"] {
+            assert!(matches!(data(no_json, Some("application/geo+json")), Err(EventError::DataNotJson { .. })));
+        }
+        for text in ["text/plain", "Text/CSV; charset=\"UTF-8\"", "image/svg+xml", "application/x-www-form-urlencoded"]
+        {
+            assert_eq!(data(b"1", Some(text)), Ok(Some(Data::Text("1".into()))), "{text}");
+        }
+        for bytes in [None, Some("application/octet-stream"), Some("text/plain; charset=utf-16"), Some("text")] {
+            assert_eq!(data(b"1", bytes), binary(b"1"), "{bytes:?}");
+        }
+        assert_eq!(data(b"\xff", Some("text/plain")), binary(b"\xff"));
+        assert_eq!(data(b"", Some("application/json")), Ok(None));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Everything that can be wrong with an event, as facts.
 
+use crate::Code;
+
 /// Why something is not an event. Errors that concern one attribute (a member, in JSON) name it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
@@ -68,4 +70,14 @@ pub enum EventError {
     BadValue { at: usize },
     #[error("attribute block: the attribute at byte {at} is repeated or out of order")]
     OutOfOrder { at: usize },
+}
+
+impl EventError {
+    /// How a client is told.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::EventTooLarge { .. } => Code::EventTooLarge,
+            _ => Code::BadEvent,
+        }
+    }
 }
