@@ -81,10 +81,7 @@ fn bind_socket(address: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 fn tls_config(identity: Identity) -> Result<rustls::ServerConfig, rustls::Error> {
-    let mut tls = rustls::ServerConfig::builder_with_provider(crate::crypto_provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(identity.chain, identity.key)?;
+    let mut tls = identity.server_config()?;
     tls.alpn_protocols = vec![ALPN.to_vec()];
     tls.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS);
     // QUIC knows only "all" or "none"; which requests are taken from early data is decided per request, in `session`.

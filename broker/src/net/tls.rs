@@ -37,6 +37,14 @@ impl Identity {
             key: PrivateKeyDer::from_pem_file(key).map_err(pem(key))?,
         })
     }
+
+    /// TLS as this broker speaks it on every port.
+    pub fn server_config(self) -> Result<rustls::ServerConfig, rustls::Error> {
+        rustls::ServerConfig::builder_with_provider(crate::crypto_provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_no_client_auth()
+            .with_single_cert(self.chain, self.key)
+    }
 }
 
 /// A certificate authority made at the first start and kept beside the data, so that clients that trusted it once still do

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use anyport_protocol::ClientId;
 use anyport_protocol::message::DecodeError;
 use anyport_protocol::message::publish::{BATCH, PublishBatch, Published};
-use anyport_protocol::{ClientId, Code, Fault};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -63,12 +63,6 @@ pub async fn run(
 
 /// Hands the batch to its partition before it returns, so that batches of one stream keep their order.
 fn publish(broker: &Broker, request: u32, body: Bytes) -> Result<BoxFuture<'static, (u32, Published)>, DecodeError> {
-    let batch = PublishBatch::decode(body)?;
-    let Some(partition) = broker.partition(batch.partition) else {
-        let text = format!("partition {} of {}", batch.partition, broker.partitions.len());
-        let refused = Published::Refused(Fault::new(Code::UnknownPartition, text));
-        return Ok(Box::pin(std::future::ready((request, refused))));
-    };
-    let outcome = partition.publish(batch);
+    let outcome = broker.publish(PublishBatch::decode(body)?);
     Ok(Box::pin(async move { (request, outcome.await) }))
 }
