@@ -56,6 +56,10 @@ pub(super) enum Verb {
     Pub(Publish),
     Sub(Subscribe),
     Filter(FilterVerbs),
+    /// Print the token of this identity, for events posted over HTTP: `Authorization: Bearer TOKEN`. Whoever has it is this client,
+    /// so give each sender an identity of its own (--client).
+    #[command(after_help = EXIT_CODES)]
+    Token,
 }
 
 /// Look at a filter without a broker.

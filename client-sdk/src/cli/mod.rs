@@ -13,6 +13,7 @@ mod publish;
 mod resume;
 mod subscribe;
 mod tell;
+mod token;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -64,6 +65,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
         Verb::Filter(filter) => match filter.verb {
             FilterVerb::Check(check) => filter::run(check, &mut interrupt).await,
         },
+        Verb::Token => token::run(&arguments.common, &mut interrupt).await,
     }
 }
 
