@@ -1,6 +1,6 @@
 //! What can be configured, each key with its default. Read once, checked, and passed on explicitly.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +31,11 @@ pub struct Config {
     /// TCP address of /metrics, /healthz and /readyz.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7480", env = "ANYPORT_ADMIN")]
     pub admin: SocketAddr,
+
+    /// TCP address to which events may be posted over HTTP; `off` for none. Plain on a loopback address, else HTTPS with this broker's
+    /// certificate [default: off, with --dev 127.0.0.1:7481].
+    #[arg(long, value_name = "ADDR", env = "ANYPORT_HTTP", value_parser = parse_http)]
+    pub http: Option<HttpAddress>,
 
     /// Folder of everything that must survive.
     #[arg(long, value_name = "DIR", default_value = "anyport-data", env = "ANYPORT_DATA")]
@@ -70,7 +75,18 @@ pub struct Config {
     pub free_space_min: u64,
 }
 
+/// Where --dev takes events over HTTP: beside the other ports of its defaults.
+const DEV_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7481);
+
 impl Config {
+    /// Where events are taken over HTTP, if anywhere.
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        match self.http {
+            Some(HttpAddress(address)) => address,
+            None => self.dev.then_some(DEV_HTTP),
+        }
+    }
+
     /// What the groups need to know of it.
     pub fn group_options(&self) -> GroupOptions {
         let bytes = (self.retention_bytes > 0).then_some(self.retention_bytes);
@@ -104,6 +120,10 @@ impl From<Fsync> for SyncMode {
     }
 }
 
+/// None is nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpAddress(pub Option<SocketAddr>);
+
 /// None is forever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age(pub Option<Duration>);
@@ -116,6 +136,14 @@ fn parse_fsync(text: &str) -> Result<Fsync, String> {
         text.strip_prefix("interval=").and_then(|ms| ms.parse().ok()).filter(|ms| (1..=60_000).contains(ms));
     let interval_ms = interval_ms.ok_or("expected `always` or `interval=MS` with 1 to 60000 milliseconds")?;
     Ok(Fsync::Interval(Duration::from_millis(interval_ms)))
+}
+
+fn parse_http(text: &str) -> Result<HttpAddress, String> {
+    if text == "off" {
+        return Ok(HttpAddress(None));
+    }
+    let address = text.parse().map_err(|_| "expected `off` or an IP address and a port, such as 127.0.0.1:7481")?;
+    Ok(HttpAddress(Some(address)))
 }
 
 fn parse_age(text: &str) -> Result<Age, String> {
@@ -151,6 +179,21 @@ mod tests {
         for wrong in ["never", "interval=", "interval=0", "interval=60001"] {
             assert!(parse_fsync(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn events_are_taken_over_http_where_asked_for_and_by_default_in_development_only() {
+        let address = |arguments: &[&str]| {
+            let arguments = [&["anyportd"], arguments].concat();
+            Config::try_parse_from(arguments).map(|config| config.http_address()).map_err(drop)
+        };
+        let tls = ["--tls-cert", "a", "--tls-key", "b"];
+        assert_eq!(address(&["--dev"]), Ok(Some(DEV_HTTP)));
+        assert_eq!(address(&["--dev", "--http", "off"]), Ok(None));
+        assert_eq!(address(&tls), Ok(None));
+        let anywhere = "0.0.0.0:443".parse().expect("an address");
+        assert_eq!(address(&[&tls[..], &["--http", "0.0.0.0:443"]].concat()), Ok(Some(anywhere)));
+        assert_eq!(address(&["--dev", "--http", "7481"]), Err(()));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod config;
 pub mod epochs;
 pub mod feed;
+pub mod http;
 pub mod identity;
 pub mod net;
 pub mod partition;

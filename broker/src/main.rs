@@ -65,8 +65,9 @@ fn say_ready(config: &Config, server: &Server) -> anyhow::Result<()> {
         Fsync::Interval(interval) => format!("RELAXED: synced every {} ms", interval.as_millis()),
     };
     let data = config.data.display();
+    let http = server.http_url().map_or_else(String::new, |url| format!("; HTTP on {url}/events"));
     println!(
-        "ready on {address}: {} partitions in {data}, {durability}; admin on http://{}",
+        "ready on {address}: {} partitions in {data}, {durability}{http}; admin on http://{}",
         server.partitions(),
         config.admin
     );

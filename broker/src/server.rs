@@ -1,6 +1,6 @@
 //! Starting and stopping a broker, each read top to bottom in order.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::cluster::{self, Groups, NewCluster};
 use crate::config::{Config, Fsync};
 use crate::epochs::{EpochsError, LogEpochs};
 use crate::feed::ReadGrants;
+use crate::http::{HttpLimits, HttpListener, HttpServer};
 use crate::identity::{BadKey, TokenAuthority};
 use crate::net::{self, BindError, DevAuthority, EndpointOptions, Identity, Keys, Listener, TlsError};
 use crate::session::{self, ConnectionLimits, Push, SessionTable};
@@ -56,6 +57,10 @@ pub enum StartError {
     Bind(#[from] BindError),
     #[error("listen on tcp {address} for the admin port: {source}")]
     Admin { address: SocketAddr, source: std::io::Error },
+    #[error("listen on tcp {address} for events over HTTP (`--http off` does without): {source}")]
+    Http { address: SocketAddr, source: std::io::Error },
+    #[error("use the certificate for HTTPS: {0}")]
+    Certificate(#[from] rustls::Error),
 }
 
 /// A running broker.
@@ -65,6 +70,7 @@ pub struct Server {
     store: Store,
     groups: Groups,
     listener: Listener,
+    http: Option<HttpServer>,
     stop_admin: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -74,9 +80,14 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server,
     // Ports first: that another broker runs here is the commonest reason not to start.
     let admin_listener =
         admin::bind(config.admin).await.map_err(|source| StartError::Admin { address: config.admin, source })?;
+    let http_listener = bind_http(config).await?;
     let store = open_store(config).await?;
     let keys = own_keys(&store)?;
-    let listener = net::bind(EndpointOptions { listen: config.listen, identity: tls_identity(config)?, keys })?;
+    let listener = net::bind(EndpointOptions {
+        listen: config.listen,
+        identity: tls_identity(config, config.listen.ip())?,
+        keys,
+    })?;
 
     let groups = cluster::start(store.clone(), config.group_options(), new_cluster()).await?;
     let tokens = TokenAuthority::new(groups.facts.cluster, &groups.facts.token_key)?;
@@ -93,6 +104,7 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server,
         relaxed: config.fsync != Fsync::Always,
     });
 
+    let http = http_listener.map(|listener| start_http(config, &broker, listener)).transpose()?;
     let stop_admin = CancellationToken::new();
     let admin = Admin { metrics, healthy: healthy(&store), ready: groups.ready_probe() };
     let tasks = vec![
@@ -100,13 +112,18 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server,
         tokio::spawn(session::serve(Arc::clone(&broker), listener.clone(), ConnectionLimits::default())),
         tokio::spawn(session::announce_expired(Arc::clone(&broker), groups.expired())),
     ];
-    Ok(Server { broker, store, groups, listener, stop_admin, tasks })
+    Ok(Server { broker, store, groups, listener, http, stop_admin, tasks })
 }
 
 impl Server {
     /// Where clients connect, with the port the system chose if it was asked to.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// Where events are taken over HTTP, if anywhere.
+    pub fn http_url(&self) -> Option<&str> {
+        self.http.as_ref().map(HttpServer::url)
     }
 
     pub fn partitions(&self) -> usize {
@@ -132,7 +149,8 @@ impl Server {
         poison
     }
 
-    /// Stops in order: clients are told, connections end, groups stop proposing, the store syncs and closes.
+    /// Stops in order: clients are told, connections end, what was posted is answered, groups stop proposing, the store syncs and
+    /// closes.
     pub async fn stop(self) -> Result<(), StoreError> {
         let reconnect_after_ms = 1000;
         if !self.broker.sessions.is_empty() {
@@ -141,6 +159,9 @@ impl Server {
             tokio::time::sleep(NOTICE).await;
         }
         self.listener.close(Code::ShuttingDown, GOODBYE).await;
+        if let Some(http) = self.http {
+            http.stop().await;
+        }
         self.groups.shutdown().await;
         self.stop_admin.cancel();
         for task in self.tasks {
@@ -199,13 +220,28 @@ fn kept(store: &Store, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec
     Ok(value)
 }
 
-fn tls_identity(config: &Config) -> Result<Identity, TlsError> {
+async fn bind_http(config: &Config) -> Result<Option<HttpListener>, StartError> {
+    let Some(address) = config.http_address() else { return Ok(None) };
+    HttpListener::bind(address).await.map(Some).map_err(|source| StartError::Http { address, source })
+}
+
+/// Tokens do not travel unencrypted beyond this machine.
+fn start_http(config: &Config, broker: &Arc<Broker>, listener: HttpListener) -> Result<HttpServer, StartError> {
+    let tls = match listener.address().ip() {
+        ip if ip.is_loopback() => None,
+        ip => Some(tls_identity(config, ip)?.server_config()?),
+    };
+    Ok(listener.serve(Arc::clone(broker), tls, HttpLimits::default()))
+}
+
+/// What clients are shown that connect to this address.
+fn tls_identity(config: &Config, address: IpAddr) -> Result<Identity, TlsError> {
     if let (Some(chain), Some(key)) = (&config.tls_cert, &config.tls_key) {
         return Identity::load(chain, key);
     }
     let authority = DevAuthority::open(&config.data.join("dev-ca"))?;
     authority.publish(&config.home.join("ca").join(format!("dev-{}.pem", config.listen.port())))?;
-    authority.issue(config.listen.ip())
+    authority.issue(address)
 }
 
 fn healthy(store: &Store) -> admin::Probe {

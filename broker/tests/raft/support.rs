@@ -6,8 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use anyport_broker::Broker;
 use anyport_broker::cluster::{self, GroupOptions, Groups, NewCluster};
+use anyport_broker::epochs::LogEpochs;
+use anyport_broker::feed::ReadGrants;
+use anyport_broker::identity::TokenAuthority;
 use anyport_broker::partition::{PartitionHandle, Retention};
+use anyport_broker::session::SessionTable;
 use anyport_protocol::event::{Event, framed};
 use anyport_protocol::message::publish::{PublishBatch, Published};
 use anyport_protocol::{ClusterId, Number, Offset, PartitionId, ProducerId, WallMs};
@@ -48,7 +53,7 @@ impl TestGroups {
         let fault = Arc::new(AtomicBool::new(false));
         let store = open_store(folder.path(), &options, Arc::clone(&fault));
         let proposed = ClusterId::from_bytes(rand::random());
-        let new = NewCluster { cluster: proposed, created: WallMs(1), token_key: proposed.as_bytes().to_vec() };
+        let new = NewCluster { cluster: proposed, created: WallMs(1), token_key: TokenAuthority::generate_key() };
         let groups = cluster::start(store.clone(), options.clone(), new).await.expect("start");
         Self { groups, proposed, store, options, fault, folder }
     }
@@ -77,6 +82,22 @@ impl TestGroups {
 
     pub fn partition(&self) -> PartitionHandle {
         self.groups.partitions[0].clone()
+    }
+
+    /// A broker on these groups, without a port.
+    pub fn broker(&self) -> Arc<Broker> {
+        let Groups { facts, partitions, registry, .. } = &self.groups;
+        let tails: Vec<_> = partitions.iter().map(|partition| partition.bounds().tail).collect();
+        Arc::new(Broker {
+            cluster: facts.cluster,
+            partitions: partitions.clone(),
+            registry: registry.clone(),
+            sessions: SessionTable::default(),
+            tokens: TokenAuthority::new(facts.cluster, &facts.token_key).expect("own key"),
+            grants: ReadGrants::new(1),
+            epochs: LogEpochs::load(&self.store, &tails).expect("readable"),
+            relaxed: false,
+        })
     }
 
     pub async fn log_is_purged(&self) {
