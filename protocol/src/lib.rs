@@ -4,6 +4,7 @@
 //! because both are built on it. Read [`event::EncodedEvent`] first (what is stored and sent), then [`message`] (what is said),
 //! then [`ids`] (how things are named).
 
+mod codes;
 pub mod error;
 pub mod event;
 pub mod filter;
@@ -12,5 +13,6 @@ pub mod limits;
 pub mod message;
 pub mod partitioner;
 
+pub use codes::Explanation;
 pub use error::{Code, Fault, Outcome};
 pub use ids::*;
