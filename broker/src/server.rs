@@ -110,7 +110,7 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server,
     let tasks = vec![
         tokio::spawn(admin::serve(admin, admin_listener, stop_admin.clone())),
         tokio::spawn(session::serve(Arc::clone(&broker), listener.clone(), ConnectionLimits::default())),
-        tokio::spawn(session::announce_expired(Arc::clone(&broker), groups.expired())),
+        tokio::spawn(session::announce_ended(Arc::clone(&broker), groups.ended())),
     ];
     Ok(Server { broker, store, groups, listener, http, stop_admin, tasks })
 }

@@ -70,6 +70,7 @@ fn fault(refusal: &Refusal) -> Fault {
         Refusal::LimitReached { limit, .. } => Fault::new(Code::TooManySubscriptions, text).with_value(*limit as u64),
         Refusal::UnknownSubscription { .. } => Fault::new(Code::UnknownSubscription, text),
         Refusal::Expired { incarnation, .. } => Fault::new(Code::SubscriptionExpired, text).with_value(incarnation.0),
+        Refusal::OtherIncarnation { current, .. } => Fault::new(Code::UnknownSubscription, text).with_value(current.0),
         Refusal::TooEarly { .. } => Fault::new(Code::RetryAfter, text),
     }
 }

@@ -220,6 +220,28 @@ fn a_time_is_found_as_the_first_offset_at_or_after_it() {
 }
 
 #[test]
+fn an_offset_tells_when_it_was_appended_and_a_trimmed_one_when_the_head_was() {
+    let folder = folder();
+    let store = open(folder.path());
+    let mut player = Player::of(&store);
+    assert_eq!(player.reader.appended_at(Offset(0)), Ok(None));
+    player.open(1);
+    for turn in 1..=60 {
+        player.publish(10, 100, turn * 100);
+    }
+    for offset in 0..600 {
+        assert_eq!(player.reader.appended_at(Offset(offset)), Ok(Some(WallMs((offset / 10 + 1) * 100))));
+    }
+    assert_eq!(player.reader.appended_at(Offset(600)), Ok(None));
+    let candidate =
+        player.reader.trim_candidate(Some(WallMs(3000)), None).expect("search").expect("something is older");
+    player.play(EntryData::trim(candidate, WallMs(6100)));
+    let head = player.reader.bounds().head;
+    assert!(head > Offset(200));
+    assert_eq!(player.reader.appended_at(Offset(7)), Ok(Some(WallMs((head.0 / 10 + 1) * 100))));
+}
+
+#[test]
 fn retention_by_age_and_by_bytes_never_takes_more_than_it_may() {
     let folder = folder();
     let store = open(folder.path());

@@ -28,6 +28,6 @@ pub use encoding::BadStored;
 pub use facts::{FactsError, NewCluster};
 pub use group::{Group, GroupError, Leadership, LeadershipWatch, ProposeError, TrimError};
 pub use partition_machine::Applied;
-pub use registry_machine::Expired;
+pub use registry_machine::{EndCause, Ended};
 pub use start::{GroupOptions, Groups, StartError, start};
 pub use types::{Effect, SnapshotData, SnapshotFile};

@@ -22,18 +22,27 @@ use super::types::{
     to_raft_membership,
 };
 
-/// A subscription that has ended because nobody used it.
+/// A subscription that has ended without its client's session having asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Expired {
+pub struct Ended {
     pub client: ClientId,
     pub name: SubscriptionName,
     pub incarnation: Incarnation,
+    pub cause: EndCause,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndCause {
+    /// Nobody used it for its `inactive_expiry`.
+    Unused,
+    /// The client asked for it, beside its session.
+    Removed,
 }
 
 #[derive(Debug)]
 pub(super) struct RegistryStateMachine {
     machine: RegistryMachine,
-    expired: mpsc::Sender<Expired>,
+    ended: mpsc::Sender<Ended>,
     /// Bytes applied since the log was last purged.
     log_bytes: Arc<AtomicU64>,
     /// Where snapshots that are sent are written.
@@ -53,25 +62,31 @@ enum InstallError {
 impl RegistryStateMachine {
     pub(super) fn new(
         machine: RegistryMachine,
-        expired: mpsc::Sender<Expired>,
+        ended: mpsc::Sender<Ended>,
         log_bytes: Arc<AtomicU64>,
         folder: Arc<Path>,
     ) -> Self {
-        Self { machine, expired, log_bytes, folder, has_snapshot: false }
+        Self { machine, ended, log_bytes, folder, has_snapshot: false }
     }
 
     fn announce(&self, data: &anyport_storage::EntryData, replies: &[Reply]) {
-        if !replies.iter().any(|reply| matches!(reply, Reply::Expired { .. })) {
+        if !replies.iter().any(|reply| matches!(reply, Reply::Expired { .. } | Reply::Ended { .. })) {
             return;
         }
         let batch = CommandBatch::decode(&data.to_bytes()).expect("it was just applied");
         for (command, reply) in batch.commands.into_iter().zip(replies) {
-            let (Command::Expire { client, name, .. }, Reply::Expired { incarnation }) = (command, reply) else {
-                continue;
+            let (client, name, incarnation, cause) = match (command, reply) {
+                (Command::Expire { client, name, .. }, Reply::Expired { incarnation }) => {
+                    (client, name, *incarnation, EndCause::Unused)
+                }
+                (Command::End { client, name, .. }, Reply::Ended { incarnation }) => {
+                    (client, name, *incarnation, EndCause::Removed)
+                }
+                _ => continue,
             };
-            if let Err(lost) = self.expired.try_send(Expired { client, name, incarnation: *incarnation }) {
+            if let Err(lost) = self.ended.try_send(Ended { client, name, incarnation, cause }) {
                 // The client learns it from its next request that names the subscription.
-                tracing::debug!(%lost, "announce an expired subscription");
+                tracing::debug!(%lost, "announce an ended subscription");
             }
         }
     }

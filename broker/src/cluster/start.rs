@@ -18,7 +18,7 @@ use super::facts::{self, FactsError, NewCluster};
 use super::group::{Group, GroupError};
 use super::metadata_machine::MetadataStateMachine;
 use super::partition_machine::PartitionStateMachine;
-use super::registry_machine::{Expired, RegistryStateMachine};
+use super::registry_machine::{Ended, RegistryStateMachine};
 use crate::partition::{
     FreeSpace, LeaderBudget, PartitionHandle, PartitionParts, Retention, SpaceTask, StartingPartition, StorageFull,
     Wall,
@@ -29,7 +29,7 @@ use crate::registry::{self, Housekeeping, RegistryHandle};
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Notices of ended subscriptions that wait to be sent to live sessions. One that is lost is learnt from the next request.
-const EXPIRED_MAX: usize = 1024;
+const ENDED_MAX: usize = 1024;
 
 /// What one entry of a registry's log takes, roughly, for a log that was not counted when it was written.
 const REGISTRY_ENTRY_BYTES: u64 = 256;
@@ -89,7 +89,7 @@ pub struct Groups {
     pub registry: RegistryHandle,
     groups: Vec<Group>,
     open: Vec<watch::Receiver<bool>>,
-    expired: Mutex<Option<mpsc::Receiver<Expired>>>,
+    ended: Mutex<Option<mpsc::Receiver<Ended>>>,
     /// Everything that proposes.
     tasks: JoinSet<()>,
     stop: CancellationToken,
@@ -146,7 +146,7 @@ struct Starting {
     snapshots: Arc<Path>,
     budget: LeaderBudget,
     full: StorageFull,
-    expired: (mpsc::Sender<Expired>, mpsc::Receiver<Expired>),
+    ended: (mpsc::Sender<Ended>, mpsc::Receiver<Ended>),
     shards: Vec<registry::Shard>,
     partitions: Vec<(PartitionHandle, watch::Receiver<bool>)>,
     groups: Vec<Group>,
@@ -163,7 +163,7 @@ impl Starting {
             snapshots: Arc::from(options.snapshot_folder.as_path()),
             budget: LeaderBudget::new(options.leader_budget_bytes),
             full: StorageFull::default(),
-            expired: mpsc::channel(EXPIRED_MAX),
+            ended: mpsc::channel(ENDED_MAX),
             shards: Vec::new(),
             partitions: Vec::new(),
             groups: Vec::new(),
@@ -184,8 +184,8 @@ impl Starting {
         let index = |id: Option<anyport_storage::LogId>| id.map_or(0, |id| id.index);
         let entries = index(log.last()) - index(log.last_purged());
         let log_bytes = Arc::new(AtomicU64::new(entries * REGISTRY_ENTRY_BYTES));
-        let (expired, snapshots, reader) = (self.expired.0.clone(), Arc::clone(&self.snapshots), machine.reader());
-        let machine = RegistryStateMachine::new(machine, expired, Arc::clone(&log_bytes), snapshots);
+        let (ended, snapshots, reader) = (self.ended.0.clone(), Arc::clone(&self.snapshots), machine.reader());
+        let machine = RegistryStateMachine::new(machine, ended, Arc::clone(&log_bytes), snapshots);
         let group = Group::start(log, machine).await?;
         self.keep(&group);
         let (tasks, stop) = (&mut self.tasks, &self.stop);
@@ -229,7 +229,7 @@ impl Starting {
             registry: registry::handle(self.shards),
             groups: self.groups,
             open,
-            expired: Mutex::new(Some(self.expired.1)),
+            ended: Mutex::new(Some(self.ended.1)),
             tasks: self.tasks,
             stop: self.stop,
         })
@@ -264,9 +264,9 @@ impl Groups {
         })
     }
 
-    /// Subscriptions as they end for want of use. There is one stream of them; who asks second gets an empty one.
-    pub fn expired(&self) -> mpsc::Receiver<Expired> {
-        let stream = self.expired.lock().unwrap_or_else(PoisonError::into_inner).take();
+    /// Subscriptions as they end without their client's session. There is one stream of them; who asks second gets an empty one.
+    pub fn ended(&self) -> mpsc::Receiver<Ended> {
+        let stream = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         stream.unwrap_or_else(|| mpsc::channel(1).1)
     }
 

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::cluster::Expired;
+pub use crate::cluster::{EndCause, Ended};
 pub use handle::RegistryHandle;
 pub use housekeeping::Housekeeping;
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::message::{DecodeError, Hello, PROTOCOL_VERSION, Refused, ToBroker, ToClient, Welcome};
+use anyport_protocol::message::{DecodeError, Hello, PROTOCOL_VERSION, Pong, Refused, ToBroker, ToClient, Welcome};
 use anyport_protocol::{ClientId, Code, Fault, SessionEpoch};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -14,11 +14,11 @@ use tokio::time::Instant;
 use super::open::Session;
 use super::table::{PUSHES, Push};
 use super::touch;
-use crate::Broker;
 use crate::feed::Trouble;
 use crate::net::{Connection, FrameReader, FrameWriter, ReadError};
+use crate::{Broker, clock};
 
-/// Acks of one session being committed at once. The client coalesces, so more than a few means it does not wait for answers.
+/// Acks of one session being committed, and lists being read, at once. The client coalesces, so more than a few means it does not wait for answers.
 const ACKS_WAITING_MAX: usize = 16;
 
 /// Everything one connection's control stream knows.
@@ -47,6 +47,8 @@ const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Above every feed stream: an answer must not wait behind a replay.
 const CONTROL_PRIORITY: i32 = 2;
+
+const AGENT: &str = concat!("anyportd/", env!("CARGO_PKG_VERSION"));
 
 /// What to do after a request.
 pub(super) enum Next {
@@ -146,6 +148,9 @@ impl Control {
             ToBroker::Credit(credit) => self.on_credit(&credit).await,
             ToBroker::Reopen(reopen) => self.on_reopen(&reopen).await,
             ToBroker::CloseSession(close) => self.on_close(close).await,
+            ToBroker::Ping(_) => Ok(Next::Answer(Pong { server_time: clock::wall() }.into())),
+            ToBroker::ListSubscriptions(list) => self.on_list(list),
+            ToBroker::EndSubscription(end) => self.on_end_subscription(end).await,
         }
     }
 
@@ -163,9 +168,10 @@ impl Control {
                 cluster: broker.cluster,
                 partitions: broker.partition_count(),
                 partitioner: anyport_protocol::partitioner::NAME.to_owned(),
-                server_time: crate::clock::wall(),
+                server_time: clock::wall(),
                 event_bytes_max: anyport_protocol::limits::EVENT_BYTES_MAX as u32,
                 relaxed: broker.relaxed,
+                agent: AGENT.to_owned(),
             }
             .into(),
         ))

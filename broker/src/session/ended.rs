@@ -1,4 +1,4 @@
-//! Telling live sessions that a subscription has ended for want of use.
+//! Telling live sessions that a subscription has ended without them: for want of use, or by another command of the client.
 
 use std::sync::Arc;
 
@@ -8,13 +8,20 @@ use tokio::sync::mpsc;
 
 use super::Push;
 use crate::Broker;
-use crate::registry::Expired;
+use crate::registry::{EndCause, Ended};
 
 /// Runs until the registry stops.
-pub async fn announce_expired(broker: Arc<Broker>, mut expired: mpsc::Receiver<Expired>) {
-    while let Some(Expired { client, name, incarnation }) = expired.recv().await {
-        let fault =
-            Fault::new(Code::SubscriptionExpired, format!("nobody used subscription {name} for its inactive_expiry"));
+pub async fn announce_ended(broker: Arc<Broker>, mut ended: mpsc::Receiver<Ended>) {
+    while let Some(Ended { client, name, incarnation, cause }) = ended.recv().await {
+        let fault = match cause {
+            EndCause::Unused => Fault::new(
+                Code::SubscriptionExpired,
+                format!("nobody used subscription {name} for its inactive_expiry"),
+            ),
+            EndCause::Removed => {
+                Fault::new(Code::SubscriptionRemoved, format!("another command removed subscription {name}"))
+            }
+        };
         broker.sessions.push(client, Push::SubscriptionEnded(SubscriptionEnded { name, incarnation, fault }));
     }
 }

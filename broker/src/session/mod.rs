@@ -7,8 +7,9 @@
 mod ack;
 mod connection;
 mod control;
-mod expired;
+mod ended;
 mod identity;
+mod list;
 mod open;
 mod publish;
 mod subscribe;
@@ -16,5 +17,5 @@ mod table;
 mod touch;
 
 pub use connection::{ConnectionLimits, serve};
-pub use expired::announce_expired;
+pub use ended::announce_ended;
 pub use table::{Push, SessionTable};

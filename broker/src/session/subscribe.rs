@@ -2,7 +2,7 @@
 
 use anyport_protocol::filter::Filter;
 use anyport_protocol::limits::{INACTIVE_EXPIRY_SECS_DEFAULT, INACTIVE_EXPIRY_SECS_MAX, INACTIVE_EXPIRY_SECS_MIN};
-use anyport_protocol::message::{Start, Subscribe, Subscribed, Unsubscribe, Unsubscribed};
+use anyport_protocol::message::{EndSubscription, Start, Subscribe, Subscribed, Unsubscribe, Unsubscribed};
 use anyport_protocol::{Code, Cursor, Fault, Offset};
 use anyport_storage::registry::{Command, Reply};
 
@@ -49,6 +49,16 @@ impl Control {
         if let (Reply::Unsubscribed { incarnation }, Some(session)) = (reply, &mut self.session) {
             session.forget(incarnation);
         }
+        Ok(Next::Answer(Unsubscribed { registry_index }.into()))
+    }
+
+    /// Without a session. The one that uses the subscription is told once the registry has ended it, by whichever broker has it.
+    pub(super) async fn on_end_subscription(&mut self, end: EndSubscription) -> Result<Next, Fault> {
+        let client = self.client()?;
+        self.not_replayed().await?;
+        let EndSubscription { name, incarnation } = end;
+        let command = Command::End { client, name, incarnation, now: clock::wall() };
+        let (_, registry_index) = self.broker.command(command).await?;
         Ok(Next::Answer(Unsubscribed { registry_index }.into()))
     }
 }

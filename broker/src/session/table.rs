@@ -78,6 +78,11 @@ impl SessionTable {
         }
     }
 
+    /// Of the client's session that is live here.
+    pub fn epoch(&self, client: ClientId) -> Option<SessionEpoch> {
+        self.lock().get(&client).map(|session| session.epoch)
+    }
+
     pub fn len(&self) -> usize {
         self.lock().len()
     }
@@ -111,6 +116,7 @@ mod tests {
         let mut newer = open(&table, 2);
         let Ok(Push::TakenOver(taken)) = older.try_recv() else { panic!("nothing pushed") };
         assert_eq!(taken, TakenOver { epoch: SessionEpoch(2), nonce: Nonce([2; 16]) });
+        assert_eq!(table.epoch(CLIENT), Some(SessionEpoch(2)));
         assert!(newer.try_recv().is_err());
     }
 
@@ -135,5 +141,6 @@ mod tests {
         assert_eq!(table.len(), 1);
         table.closed(CLIENT, 2);
         assert!(table.is_empty());
+        assert_eq!(table.epoch(CLIENT), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyport_broker::cluster::GroupOptions;
-use anyport_broker::registry::{Expired, Housekeeping};
+use anyport_broker::registry::{EndCause, Ended, Housekeeping};
 use anyport_protocol::message::SubscribeOutcome;
 use anyport_protocol::{ClientId, Cursor, Incarnation, Nonce, SessionEpoch, WallMs};
 use anyport_storage::registry::{Command, Refusal, Reply};
@@ -73,32 +73,32 @@ fn eager() -> GroupOptions {
     GroupOptions { housekeeping, ..options() }
 }
 
-async fn next_expired(expired: &mut mpsc::Receiver<Expired>) -> Option<Expired> {
-    tokio::time::timeout(Duration::from_secs(10), expired.recv()).await.expect("in time")
+async fn next_ended(ended: &mut mpsc::Receiver<Ended>) -> Option<Ended> {
+    tokio::time::timeout(Duration::from_secs(10), ended.recv()).await.expect("in time")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscription_nobody_uses_ends_and_it_is_announced() {
     let broker = TestGroups::start(eager()).await;
-    let mut expired = broker.groups.expired();
+    let mut ended = broker.groups.ended();
     for id in 0..5 {
         // Last used in 1970, all but one for ever.
         open_with_subscription(&broker, id, if id == 3 { 60 } else { u64::MAX / 2000 }).await;
     }
-    let told = next_expired(&mut expired).await;
+    let told = next_ended(&mut ended).await;
     let name = "quakes".parse().expect("a name");
-    assert_eq!(told, Some(Expired { client: client(3), name, incarnation: Incarnation(1) }));
+    assert_eq!(told, Some(Ended { client: client(3), name, incarnation: Incarnation(1), cause: EndCause::Unused }));
     let record = broker.groups.registry.record(client(3)).expect("readable").expect("still registered");
     assert!(record.subscriptions.is_empty());
     broker.groups.shutdown().await;
-    assert_eq!(expired.recv().await, None, "the others live, and the stream ends with the registry");
+    assert_eq!(ended.recv().await, None, "the others live, and the stream ends with the registry");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_expired_is_told_after_a_restart_too_and_begun_anew_by_who_knows() {
     let broker = TestGroups::start(eager()).await;
     open_with_subscription(&broker, 3, 60).await;
-    next_expired(&mut broker.groups.expired()).await.expect("last used in 1970");
+    next_ended(&mut broker.groups.ended()).await.expect("last used in 1970");
 
     let broker = broker.restart().await;
     let (refused, _) = broker.groups.registry.apply(subscribe(3, 60)).await.expect("answered");

@@ -34,4 +34,7 @@ pub struct Welcome {
     /// True where an ack may come before the sync (`--fsync interval`).
     #[serde(default)]
     pub relaxed: bool,
+    /// Free text naming the broker's program, for people.
+    #[serde(default)]
+    pub agent: String,
 }

@@ -14,6 +14,7 @@ pub mod feed;
 pub mod frame;
 mod hello;
 mod identity;
+mod inquiry;
 pub mod publish;
 mod push;
 mod session;
@@ -22,6 +23,10 @@ mod subscription;
 pub use frame::{FrameBuffer, FrameHeader, FrameTooLarge, HEADER_BYTES, push_frame};
 pub use hello::{Hello, PROTOCOL_VERSION, Welcome};
 pub use identity::{LoggedIn, Login, Register, Registered};
+pub use inquiry::{
+    EndSubscription, ListSubscriptions, Ping, Pong, SUBSCRIPTIONS_PER_ANSWER, SessionReport, SubscriptionList,
+    SubscriptionReport,
+};
 pub use push::{GoAway, Refused, SubscriptionEnded, TakenOver};
 pub use session::{
     Ack, Acked, CloseSession, FeedState, LostEnd, OpenSession, ResumePoint, SessionClosed, SessionOpened,
@@ -106,6 +111,9 @@ messages! {
         8 Credit,
         9 Reopen,
         10 CloseSession,
+        11 Ping,
+        12 ListSubscriptions,
+        13 EndSubscription,
     }
 }
 
@@ -120,6 +128,8 @@ messages! {
         106 Unsubscribed,
         107 Acked,
         110 SessionClosed,
+        111 Pong,
+        112 SubscriptionList,
         120 Refused,
         121 TakenOver,
         122 SubscriptionEnded,

@@ -28,6 +28,24 @@ impl PartitionReader {
         })
     }
 
+    /// When the first retained event at or after this offset was appended; none if there is none.
+    pub fn appended_at(&self, offset: Offset) -> Result<Option<WallMs>, StoreError> {
+        self.unless_trimmed(|reach| {
+            let bounds = reach.bounds();
+            let offset = offset.max(bounds.head);
+            if offset >= bounds.tail {
+                return Ok(None);
+            }
+            let mut walk = Walk::to(&self.engine, self.id, reach, offset, WALK_READAHEAD_BYTES)?;
+            while let Some(record) = walk.next()? {
+                if record.end() > offset {
+                    return Ok(Some(record.wall));
+                }
+            }
+            Ok(None)
+        })
+    }
+
     /// Up to which entry the log may be trimmed so that only entries older than `older_than` go, or only as many as leave
     /// `bytes_max` bytes; the further of both. The end of a valid, applied entry; none if there is nothing to trim.
     pub fn trim_candidate(

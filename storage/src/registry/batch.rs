@@ -59,6 +59,7 @@ mod tests {
 
     const GOLDEN: &[u8] = include_bytes!("../../tests/golden/registry/commands-1-tombstones.bin");
     const GOLDEN_WITHOUT_TOMBSTONES: &[u8] = include_bytes!("../../tests/golden/registry/commands-1.bin");
+    const GOLDEN_END: &[u8] = include_bytes!("../../tests/golden/registry/commands-1-end.bin");
 
     /// What is new since the first entries, and its default.
     type Since = (Option<Incarnation>, bool, WallMs);
@@ -110,6 +111,15 @@ mod tests {
     fn entries_from_before_there_were_tombstones_read_as_ever() {
         let read = CommandBatch::decode(GOLDEN_WITHOUT_TOMBSTONES).expect("golden");
         assert_eq!(read, one_of_each(Since::default()));
+    }
+
+    #[test]
+    fn the_command_that_came_later_has_bytes_of_its_own() {
+        let client = ClientId::from_bytes(*b"client of a day.");
+        let (name, now) = ("quakes".parse().expect("a good name"), WallMs(1_790_000_000_123));
+        let end = CommandBatch { commands: vec![Command::End { client, name, incarnation: Incarnation(4), now }] };
+        assert_eq!(CommandBatch::decode(GOLDEN_END).expect("golden"), end);
+        assert_eq!(end.encode(), GOLDEN_END);
     }
 
     #[test]

@@ -41,6 +41,14 @@ pub enum Command {
         cursors: Vec<(Incarnation, Vec<(PartitionId, Cursor)>)>,
         now: WallMs,
     },
+    /// Ends one life of a subscription as its client asks, whichever session is open: so the incarnation stands in for the epoch,
+    /// and a late or repeated copy does nothing to what has begun since.
+    End {
+        client: ClientId,
+        name: SubscriptionName,
+        incarnation: Incarnation,
+        now: WallMs,
+    },
     /// Ends a subscription that was found unused, unless it has been used since it was looked at, and leaves a tombstone.
     Expire {
         client: ClientId,
@@ -61,6 +69,7 @@ impl Command {
             | Self::Subscribe { client, .. }
             | Self::Unsubscribe { client, .. }
             | Self::Cursors { client, .. }
+            | Self::End { client, .. }
             | Self::Expire { client, .. } => *client,
         }
     }
@@ -86,6 +95,9 @@ pub enum Reply {
     },
     CursorsApplied {
         ignored: Vec<IgnoredMove>,
+    },
+    Ended {
+        incarnation: Incarnation,
     },
     Expired {
         incarnation: Incarnation,
@@ -120,6 +132,8 @@ pub enum Refusal {
     /// Told until the client names the incarnation: an answer may be lost.
     #[error("subscription {name} has expired: nobody used it for its inactive_expiry")]
     Expired { name: SubscriptionName, incarnation: Incarnation },
+    #[error("subscription {name} has begun anew since, by a seek or another filter: it is in incarnation {current}")]
+    OtherIncarnation { name: SubscriptionName, current: Incarnation },
     #[error("the subscription is in use: it is in incarnation {incarnation}, last used at {} ms", last_used.0)]
     TooEarly { incarnation: Incarnation, last_used: WallMs },
 }

@@ -57,6 +57,11 @@ fn apply(record: &mut ClientRecord, command: &Command) -> Result<Reply, Refusal>
             record.seen(*now);
             Ok(Reply::CursorsApplied { ignored: move_cursors(record, cursors, *now) })
         }
+        Command::End { name, incarnation, now, .. } => {
+            let ended = end(record, name, *incarnation)?;
+            record.seen(*now);
+            Ok(ended)
+        }
         Command::Expire { name, incarnation, unused_since, now, .. } => {
             expire(record, name, *incarnation, *unused_since, *now)
         }
@@ -192,6 +197,17 @@ fn move_cursors(
         }
     }
     ignored
+}
+
+/// Not fenced by an epoch: the client asks beside whatever session it has.
+fn end(record: &mut ClientRecord, name: &SubscriptionName, incarnation: Incarnation) -> Result<Reply, Refusal> {
+    let at = place(record, name)?;
+    let current = record.subscriptions[at].incarnation;
+    if current != incarnation {
+        return Err(Refusal::OtherIncarnation { name: name.clone(), current });
+    }
+    record.subscriptions.remove(at);
+    Ok(Reply::Ended { incarnation })
 }
 
 /// Not fenced by an epoch, since no session asks for it; incarnation and time of last use stand in.

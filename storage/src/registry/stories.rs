@@ -117,6 +117,10 @@ fn expired(name: &str, incarnation: u64) -> Reply {
     Reply::Refused(Refusal::Expired { name: named(name), incarnation: Incarnation(incarnation) })
 }
 
+fn end(name: &str, incarnation: u64, now: u64) -> Command {
+    Command::End { client: CLIENT, name: named(name), incarnation: Incarnation(incarnation), now: WallMs(now) }
+}
+
 fn named(name: &str) -> SubscriptionName {
     name.parse().expect("a good name")
 }
@@ -430,6 +434,23 @@ fn an_expiry_entry_of_the_first_versions_leaves_a_tombstone_of_when_it_was_due()
     assert_eq!(shard.tombstones()[0].expired, WallMs(100 + EXPIRY_MS));
 }
 
+#[test]
+fn a_subscription_is_ended_beside_the_open_session_and_only_in_the_life_that_was_meant() {
+    let mut shard = Shard::with_session();
+    shard.subscribe("quakes", "mag > 4", &[10]);
+    shard.subscribe("storms", "TRUE", &[10]);
+    shard.subscribe("quakes", "mag > 5", &[10]);
+    let (name, current) = (named("quakes"), Incarnation(3));
+    let meant_before = Reply::Refused(Refusal::OtherIncarnation { name: name.clone(), current });
+    assert_eq!(shard.apply(&end("quakes", 1, 200)), meant_before);
+    assert_eq!(shard.apply(&end("quakes", 3, 200)), Reply::Ended { incarnation: Incarnation(3) });
+    assert_eq!(shard.apply(&end("quakes", 3, 300)), Reply::Refused(Refusal::UnknownSubscription { name }));
+
+    let record = shard.record.as_ref().expect("registered");
+    assert_eq!((record.epoch, record.last_seen), (SessionEpoch(1), WallMs(200)), "the session goes on");
+    assert_eq!(shard.ack(1, 2, &[(0, at(20))]), all_applied());
+}
+
 /// Few names, epochs, incarnations and positions, so that commands meet.
 fn any_command() -> impl Strategy<Value = Command> {
     let name = prop::sample::select(vec!["a", "b"]);
@@ -449,7 +470,8 @@ fn any_command() -> impl Strategy<Value = Command> {
         (epoch.clone(), name.clone()).prop_map(|(epoch, name)| unsubscribe(epoch, name)),
         (epoch, 0..8u64, prop::collection::vec(cursor, 0..4), now.clone())
             .prop_map(|(epoch, incarnation, cursors, now)| cursors_at(epoch, incarnation, &cursors, now)),
-        (name, 0..8u64, now).prop_map(|(name, incarnation, now)| expire(name, incarnation, now)),
+        (name.clone(), 0..8u64, now.clone()).prop_map(|(name, incarnation, now)| expire(name, incarnation, now)),
+        (name, 0..8u64, now).prop_map(|(name, incarnation, now)| end(name, incarnation, now)),
     ]
 }
 

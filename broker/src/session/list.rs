@@ -1,0 +1,82 @@
+//! How a client's subscriptions stand, read from its record and from where the logs begin and end. Needs no session and disturbs
+//! none.
+
+use std::sync::Arc;
+
+use anyport_protocol::filter::Filter;
+use anyport_protocol::message::{
+    ListSubscriptions, SUBSCRIPTIONS_PER_ANSWER, SessionReport, SubscriptionList, SubscriptionReport,
+};
+use anyport_protocol::{ClientId, Code, Fault, SubscriptionName, WallMs};
+use anyport_storage::registry::SubscriptionRecord;
+use anyport_storage::{Bounds, StoreError};
+
+use super::control::{Control, Next, refused};
+use crate::{Broker, clock};
+
+impl Control {
+    /// Answered out of turn: reading the disk must not hold up credit.
+    pub(super) fn on_list(&self, list: ListSubscriptions) -> Result<Next, Fault> {
+        let client = self.client()?;
+        let broker = Arc::clone(&self.broker);
+        Ok(Next::Later(Box::pin(async move {
+            let grants = broker.grants.clone();
+            match grants.run(move || listed(&broker, client, list.after.as_ref())).await {
+                Ok(list) => list.into(),
+                Err(fault) => refused(fault),
+            }
+        })))
+    }
+}
+
+fn listed(broker: &Broker, client: ClientId, after: Option<&SubscriptionName>) -> Result<SubscriptionList, Fault> {
+    let record = broker.registry.record(client).map_err(|error| unreadable(&error))?;
+    let record = record.ok_or_else(|| Fault::new(Code::UnknownClient, "no such client is registered here"))?;
+    let comes_after = |subscription: &&SubscriptionRecord| after.is_none_or(|after| subscription.name > *after);
+    let mut found: Vec<_> = record.subscriptions.iter().filter(comes_after).collect();
+    found.sort_by_key(|subscription| &subscription.name);
+    let more = found.len() > SUBSCRIPTIONS_PER_ANSWER;
+    found.truncate(SUBSCRIPTIONS_PER_ANSWER);
+    let subscriptions = found.into_iter().map(|subscription| report(broker, subscription));
+    let is_open_here = record.epoch.0 > 0 && broker.sessions.epoch(client) == Some(record.epoch);
+    Ok(SubscriptionList {
+        server_time: clock::wall(),
+        session: SessionReport { epoch: record.epoch, last_seen: record.last_seen, is_open_here },
+        total: u32::try_from(record.subscriptions.len()).expect("at most SUBSCRIPTIONS_PER_CLIENT_MAX"),
+        subscriptions: subscriptions.collect::<Result<_, _>>().map_err(|error| unreadable(&error))?,
+        more,
+    })
+}
+
+fn report(broker: &Broker, subscription: &SubscriptionRecord) -> Result<SubscriptionReport, StoreError> {
+    let (mut waiting_max, mut gone) = (0, 0);
+    let mut oldest_waiting: Option<WallMs> = None;
+    for (index, partition) in broker.partitions.iter().enumerate() {
+        let cursor = subscription.cursors.get(index).copied().unwrap_or_default();
+        let position = broker.epochs.place(partition.id(), cursor).offset;
+        let Bounds { head, tail } = partition.bounds();
+        let next = position.max(head);
+        gone += next.0 - position.0;
+        if next < tail {
+            waiting_max += tail.0 - next.0;
+            let appended = partition.reader().appended_at(next)?;
+            oldest_waiting = oldest_waiting.into_iter().chain(appended).min();
+        }
+    }
+    let everything_matches = Filter::compile(&subscription.filter).is_ok_and(|filter| filter.is_always());
+    Ok(SubscriptionReport {
+        name: subscription.name.clone(),
+        incarnation: subscription.incarnation,
+        filter: subscription.filter.clone(),
+        waiting_max,
+        waiting_is_exact: waiting_max == 0 || everything_matches,
+        oldest_waiting,
+        gone,
+        inactive_expiry_secs: subscription.inactive_expiry_secs,
+        last_used: subscription.last_used,
+    })
+}
+
+fn unreadable(error: &StoreError) -> Fault {
+    Fault::new(Code::StoreFailed, error.to_string())
+}
