@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::ClientId;
+use anyport_protocol::message::{EndSubscription, ListSubscriptions, SubscriptionList, ToBroker, ToClient};
+use anyport_protocol::{ClientId, Incarnation, SubscriptionName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -27,8 +28,11 @@ pub struct ClientOptions {
     pub servers: Vec<String>,
     /// Holds trusted authorities, identities and positions.
     pub home: PathBuf,
-    /// Which identity of the home folder; registered at first use.
+    /// Which identity of the home folder.
     pub name: String,
+    /// Whether an identity that is not there is registered. Otherwise connecting fails with [`Error::NotRegistered`], so that a
+    /// mistyped name makes nobody new.
+    pub register: bool,
     /// How long the first connection may take. Later ones are sought for ever.
     pub connect_timeout: Duration,
     /// Send what resumes a session with the very first packet (TLS 1.3 early data), which saves a round trip. Who records the packet
@@ -42,6 +46,7 @@ impl Default for ClientOptions {
             servers: vec!["127.0.0.1:7400".to_owned()],
             home: std::env::home_dir().unwrap_or_default().join(".anyport"),
             name: "default".to_owned(),
+            register: true,
             connect_timeout: Duration::from_secs(30),
             early_data: true,
         }
@@ -56,12 +61,13 @@ pub struct Client {
     partitions: u16,
     told: Arc<Told>,
     commands: mpsc::Sender<Command>,
+    home: Home,
     dialer: Dialer,
     driver: JoinHandle<()>,
 }
 
 impl Client {
-    /// Connects, registering the identity if it is new. A client that only publishes opens no session and may run beside others of
+    /// Connects, registering the identity if it is new and may be. A client that only publishes opens no session and may run beside others of
     /// the same identity; the first subscription opens the session, which one process at a time can have.
     pub async fn connect(options: ClientOptions) -> Result<Self, Error> {
         Self::start(options, None).await
@@ -89,8 +95,9 @@ impl Client {
         if let Some(first) = first {
             commands.try_send(first).expect("an empty inbox has room");
         }
-        let driver = tokio::spawn(Driver::new(home, dialer.clone(), director, Arc::clone(&told), inbox).run());
-        let driver = AbortOnDrop(Some(driver));
+        let driver =
+            Driver::new(home.clone(), options.register, dialer.clone(), director, Arc::clone(&told), inbox).run();
+        let driver = AbortOnDrop(Some(tokio::spawn(driver)));
 
         let mut link = told.link.subscribe();
         let first = timeout(options.connect_timeout, link.wait_for(|link| !matches!(link, Link::Waiting))).await;
@@ -102,7 +109,7 @@ impl Client {
         }
         let id = *told.client.get().expect("told before the link is up");
         let partitions = *told.partitions.get().expect("told before the link is up");
-        Ok(Self { id, partitions, told, commands, dialer, driver: driver.defuse() })
+        Ok(Self { id, partitions, told, commands, home, dialer, driver: driver.defuse() })
     }
 
     pub fn id(&self) -> ClientId {
@@ -138,7 +145,45 @@ impl Client {
         self.ask(|reply| Command::Subscribe { options, reply }).await?
     }
 
-    /// Ends a subscription and forgets its position.
+    /// How this client's subscriptions stand, by name. Opens no session, so it may be asked while another process has it, and does
+    /// not count as use of them.
+    pub async fn subscriptions(&self) -> Result<SubscriptionList, Error> {
+        let mut whole = self.list_after(None).await?;
+        while whole.more {
+            let after = whole.subscriptions.last().map(|last| last.name.clone());
+            let page = self.list_after(after).await?;
+            whole.more = page.more && !page.subscriptions.is_empty();
+            whole.subscriptions.extend(page.subscriptions);
+        }
+        Ok(whole)
+    }
+
+    async fn list_after(&self, after: Option<SubscriptionName>) -> Result<SubscriptionList, Error> {
+        match self.inquire(ListSubscriptions { after }).await? {
+            ToClient::SubscriptionList(list) => Ok(list),
+            other => Err(Error::unexpected(&other)),
+        }
+    }
+
+    /// Ends one life of a subscription, as [`Client::subscriptions`] named it. Opens no session: whoever uses the subscription is
+    /// told that it has ended.
+    pub async fn remove_subscription(&self, name: SubscriptionName, incarnation: Incarnation) -> Result<(), Error> {
+        match self.inquire(EndSubscription { name: name.clone(), incarnation }).await? {
+            ToClient::Unsubscribed(_) => {}
+            other => return Err(Error::unexpected(&other)),
+        }
+        let home = self.home.clone();
+        let forgotten = tokio::task::spawn_blocking(move || home.forget_subscription(&name, incarnation)).await;
+        forgotten.unwrap_or(Err(Error::Closed))
+    }
+
+    async fn inquire(&self, question: impl Into<ToBroker>) -> Result<ToClient, Error> {
+        let question = question.into();
+        self.ask(|reply| Command::Inquire { question, reply }).await?
+    }
+
+    /// Ends a subscription and forgets its position. Needs the session, which it opens if there is none; see
+    /// [`Client::remove_subscription`] for one that may be in use elsewhere.
     pub async fn unsubscribe(&self, name: impl Into<String>) -> Result<(), Error> {
         let name = name.into();
         self.ask(|reply| Command::Unsubscribe { name, reply }).await?

@@ -1,11 +1,15 @@
-//! What can go wrong, as facts. Every error has a stable code: below 1000 the broker's ([`Code`]), above it the client's own.
+//! What can go wrong, as facts. Every error has a stable code: below 1000 the broker's ([`Code`]), above it the client's own
+//! ([`ClientCode`]).
 
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyport_protocol::event::EventError;
-use anyport_protocol::{BadName, Code, Fault, Outcome};
+use anyport_protocol::message::ToClient;
+use anyport_protocol::{BadName, ClientId, Code, Explanation, Fault, Outcome};
+
+use crate::ClientCode;
 
 /// Why something with a client or a subscription did not work. Cheap to clone: one cause may end many waits.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -48,6 +52,9 @@ pub enum Error {
     /// A newer session of this client has begun elsewhere. Final: this one does not fight back.
     #[error("another session of this client has taken over")]
     TakenOver,
+    /// Another command or process of this client has removed the subscription while this one used it.
+    #[error("subscription {name:?} was removed by another command of this client")]
+    SubscriptionRemoved { name: String },
     /// The subscription was there and is not any more; subscribing again begins a new one.
     #[error("subscription {name:?} has expired or was removed")]
     SubscriptionExpired { name: String },
@@ -58,41 +65,60 @@ pub enum Error {
     /// The client was closed by its owner.
     #[error("the client is closed")]
     Closed,
+    /// The client must not register, and there is no identity of its name.
+    #[error("no client named {name:?} is registered in {home}")]
+    NotRegistered { name: String, home: PathBuf },
+    #[error("not an exported identity: {reason}")]
+    BadExport { reason: String },
+    /// Importing would replace an identity, or make a second name for one.
+    #[error("client {client} is here already, as {name:?}")]
+    IdentityThere { name: String, client: ClientId },
 }
 
 impl Error {
     /// Stable, never reused.
     pub fn code(&self) -> u16 {
-        match self {
-            Self::Refused(fault) => fault.code,
-            Self::TakenOver => Code::TakenOver as u16,
-            Self::SubscriptionExpired { .. } => Code::SubscriptionExpired as u16,
-            Self::Home { .. } => 1000,
-            Self::BadIdentity { .. } => 1001,
-            Self::BadClientName { .. } => 1002,
-            Self::BadSubscriptionName(_) => 1003,
-            Self::InUse { .. } => 1004,
-            Self::NoAuthority { .. } => 1005,
-            Self::BadAuthority { .. } => 1006,
-            Self::NoServer => 1007,
-            Self::Certificate { .. } => 1008,
-            Self::Unreachable { .. } => 1009,
-            Self::OtherCluster { .. } => 1010,
-            Self::UnknownPartitioner { .. } => 1011,
-            Self::AlreadyOpen { .. } => 1012,
-            Self::BadResumeToken { .. } => 1013,
-            Self::Closed => 1014,
-            Self::BadServer { .. } => 1015,
-        }
+        self.explanation().number
     }
 
     /// May the same call succeed later, unchanged?
     pub fn retry(&self) -> bool {
-        match self {
-            Self::Refused(fault) => fault.retry(),
-            Self::Unreachable { .. } | Self::InUse { .. } | Self::SubscriptionExpired { .. } => true,
-            _ => false,
-        }
+        self.explanation().retry
+    }
+
+    /// Its code with all there is to know of it, such as what to do next.
+    pub fn explanation(&self) -> Explanation {
+        let own = match self {
+            Self::Refused(fault) => return fault.explanation(),
+            Self::TakenOver => return Code::TakenOver.explanation(),
+            Self::SubscriptionExpired { .. } => return Code::SubscriptionExpired.explanation(),
+            Self::SubscriptionRemoved { .. } => return Code::SubscriptionRemoved.explanation(),
+            Self::Home { .. } => ClientCode::Home,
+            Self::BadIdentity { .. } => ClientCode::BadIdentity,
+            Self::BadClientName { .. } => ClientCode::BadClientName,
+            Self::BadSubscriptionName(_) => ClientCode::BadSubscriptionName,
+            Self::InUse { .. } => ClientCode::InUse,
+            Self::NoAuthority { .. } => ClientCode::NoAuthority,
+            Self::BadAuthority { .. } => ClientCode::BadAuthority,
+            Self::NoServer => ClientCode::NoServer,
+            Self::Certificate { .. } => ClientCode::Certificate,
+            Self::Unreachable { .. } => ClientCode::Unreachable,
+            Self::OtherCluster { .. } => ClientCode::OtherCluster,
+            Self::UnknownPartitioner { .. } => ClientCode::UnknownPartitioner,
+            Self::AlreadyOpen { .. } => ClientCode::AlreadyOpen,
+            Self::BadResumeToken { .. } => ClientCode::BadResumeToken,
+            Self::Closed => ClientCode::Closed,
+            Self::BadServer { .. } => ClientCode::BadServer,
+            Self::NotRegistered { .. } => ClientCode::NotRegistered,
+            Self::BadExport { .. } => ClientCode::BadExport,
+            Self::IdentityThere { .. } => ClientCode::IdentityThere,
+        };
+        own.explanation()
+    }
+
+    /// A broker that answers one question with the answer to another.
+    pub(crate) fn unexpected(answer: &ToClient) -> Self {
+        Self::Refused(Fault::new(Code::MalformedFrame, format!("the broker answered with {}", answer.name())))
     }
 }
 
@@ -114,13 +140,20 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Stable, never reused.
     pub fn code(&self) -> u16 {
-        match self {
-            Self::BadEvent(error) => error.code() as u16,
-            Self::Refused { fault, .. } => fault.code,
-            Self::Interleaved { .. } => Code::OutOfSequence as u16,
-            Self::Ended { cause, .. } => cause.code(),
-        }
+        self.explanation().number
+    }
+
+    /// Its code with all there is to know of it; whether it was stored is this error's own.
+    pub fn explanation(&self) -> Explanation {
+        let explanation = match self {
+            Self::BadEvent(error) => error.code().explanation(),
+            Self::Refused { fault, .. } => fault.explanation(),
+            Self::Interleaved { .. } => Code::OutOfSequence.explanation(),
+            Self::Ended { cause, .. } => cause.explanation(),
+        };
+        Explanation { outcome: self.outcome(), ..explanation }
     }
 
     /// Was it stored?

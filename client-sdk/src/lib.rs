@@ -22,11 +22,14 @@ mod backoff;
 pub mod cli;
 
 mod client;
+mod codes;
 mod director;
 mod driver;
 mod error;
 mod home;
+mod identities;
 mod net;
+mod probe;
 mod publisher;
 mod subscription;
 
@@ -34,7 +37,10 @@ pub use anyport_protocol as protocol;
 pub use anyport_protocol::filter::Filter;
 pub use anyport_protocol::message::Start;
 pub use client::{Client, ClientOptions, StatusWatch};
+pub use codes::ClientCode;
 pub use driver::Status;
 pub use error::{Error, PublishError};
+pub use identities::{ExportedIdentity, Identities, ImportedIdentity, LocalIdentity};
+pub use probe::{BrokerReport, IdentityReport, ProbeOptions, probe};
 pub use publisher::{Acked, PublishCounts, Publisher, PublisherOptions, Receipt};
 pub use subscription::{Batch, Delivery, DeliveryStream, Notice, SubscribeOptions, Subscription};

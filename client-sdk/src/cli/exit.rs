@@ -1,10 +1,12 @@
-//! How a command ends: a code, and for a failure what went wrong and what to do next.
+//! How a command ends: a code for scripts, and for a failure what went wrong and what to do next.
 
 use std::process::ExitCode;
 
+use serde_json::{Map, Value, json};
+
 use super::tell;
-use crate::protocol::{Code, Outcome};
-use crate::{Error, PublishError};
+use crate::protocol::{Code, Explanation, Outcome};
+use crate::{ClientCode, Error, PublishError};
 
 /// Exit codes are a promise to scripts: never renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,17 +26,33 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// What went wrong, for a person.
-#[derive(Debug)]
+/// What went wrong. Its code is one of docs/errors.md.
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     exit: Exit,
+    explanation: Explanation,
     text: String,
-    next: String,
+    /// What to do next, where this command knows better than the code.
+    next: Option<String>,
+    /// For what was to be stored: was it?
+    stored: Option<Outcome>,
 }
 
 impl Failure {
+    /// One that has no code of its own.
     pub(super) fn new(exit: Exit, text: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { exit, text: text.into(), next: next.into() }
+        let code = if exit == Exit::Usage { ClientCode::WrongUsage } else { ClientCode::CommandFailed };
+        Self { exit, ..Self::of(code, text).with_next(next) }
+    }
+
+    pub(super) fn of(code: ClientCode, text: impl Into<String>) -> Self {
+        let exit = if code == ClientCode::WrongUsage { Exit::Usage } else { Exit::Failed };
+        Self { exit, explanation: code.explanation(), text: text.into(), next: None, stored: None }
+    }
+
+    #[must_use]
+    pub(super) fn with_next(self, next: impl Into<String>) -> Self {
+        Self { next: Some(next.into()).filter(|next| !next.is_empty()), ..self }
     }
 
     pub(super) fn exit(&self) -> Exit {
@@ -46,85 +64,121 @@ impl Failure {
         &self.text
     }
 
-    pub(super) fn tell(&self) {
-        tell::say(&self.text);
-        if !self.next.is_empty() {
-            tell::say(&format!("next: {}", self.next));
+    fn next(&self) -> &str {
+        self.next.as_deref().unwrap_or(self.explanation.next)
+    }
+
+    /// As scripts get it: see docs/cli.md.
+    pub(super) fn to_json(&self) -> Value {
+        let mut facts = Map::new();
+        facts.insert("code".into(), self.explanation.number.into());
+        facts.insert("name".into(), self.explanation.name.into());
+        facts.insert("text".into(), self.text.as_str().into());
+        facts.insert("retry".into(), self.explanation.retry.into());
+        facts.insert("next".into(), self.next().into());
+        if let Some(stored) = self.stored {
+            facts.insert("stored".into(), if stored == Outcome::Maybe { "maybe" } else { "no" }.into());
         }
+        facts.into()
+    }
+
+    /// As a person gets it, in one line without what to do next.
+    pub(super) fn headline(&self) -> String {
+        let Explanation { name, number, .. } = self.explanation;
+        let maybe = if self.stored == Some(Outcome::Maybe) { " (may have been stored all the same)" } else { "" };
+        format!("{name} ({number}): {}{maybe}", self.text)
+    }
+
+    pub(super) fn tell(&self) {
+        if tell::is_json() {
+            return tell::line(&json!({ "error": self.to_json() }));
+        }
+        tell::say(&self.headline());
+        tell::say(&format!("next: {}", self.next()));
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let exit = match &error {
-            Error::Refused(_) | Error::SubscriptionExpired { .. } | Error::OtherCluster { .. } => Exit::Refused,
+            Error::Refused(_)
+            | Error::SubscriptionExpired { .. }
+            | Error::SubscriptionRemoved { .. }
+            | Error::OtherCluster { .. } => Exit::Refused,
             Error::TakenOver => Exit::TakenOver,
             Error::BadClientName { .. } | Error::BadSubscriptionName(_) | Error::BadServer { .. } | Error::NoServer => {
                 Exit::Usage
             }
             _ => Exit::Failed,
         };
-        Self { exit, next: next(&error), text: error.to_string() }
-    }
-}
-
-fn next(error: &Error) -> String {
-    match error {
-        Error::Home { .. } => "check that the folder is yours, or name another by ANYPORT_HOME".into(),
-        Error::BadIdentity { .. } => "restore the file, or remove it to register a new identity".into(),
-        Error::BadClientName { .. } => "choose another --client name".into(),
-        Error::BadSubscriptionName(_) => "choose another --name".into(),
-        Error::InUse { .. } => "end the other command, or take another identity with --client NAME".into(),
-        Error::NoAuthority { .. } => {
-            "start `anyportd --dev` as this user, or put your cluster's authority there as a .pem file".into()
-        }
-        Error::BadAuthority { .. } => "replace the file by a PEM certificate, or remove it".into(),
-        Error::NoServer | Error::BadServer { .. } => "name a broker, such as --server 127.0.0.1:7400".into(),
-        Error::Certificate { .. } => {
-            "check --server; if it is right, put its certificate authority into the `ca` folder of ANYPORT_HOME".into()
-        }
-        Error::Unreachable { .. } => "check that the broker runs (`anyportd --dev`) and that --server names it".into(),
-        Error::OtherCluster { .. } => "check --server, or take another identity with --client NAME".into(),
-        Error::UnknownPartitioner { .. } => "install the version of anyport that came with the broker".into(),
-        Error::TakenOver => "end the other session, or take another identity with --client NAME".into(),
-        Error::SubscriptionExpired { .. } => "run the command again to begin a new subscription".into(),
-        Error::AlreadyOpen { .. } | Error::BadResumeToken { .. } | Error::Closed => String::new(),
-        Error::Refused(fault) => match fault.code() {
-            Some(Code::BadFilter) => "correct --filter".into(),
-            Some(Code::BadToken | Code::TokenExpired | Code::UnknownClient) => {
-                "the broker does not know this identity: check --server, or register anew with another --client NAME"
-                    .into()
-            }
-            Some(Code::TooManySubscriptions) => "remove a subscription of this client first".into(),
-            Some(Code::VersionMismatch | Code::UnknownMessage) => {
-                "install the version of anyport that came with the broker".into()
-            }
-            _ if fault.retry() => "try again in a moment".into(),
-            _ => String::new(),
-        },
+        let text = match &error {
+            // Its code is told beside it.
+            Error::Refused(fault) => fault.text.clone(),
+            other => other.to_string(),
+        };
+        Self { exit, explanation: error.explanation(), text, next: None, stored: None }
     }
 }
 
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
-        let maybe = match error.outcome() {
-            Outcome::Maybe => " (may have been stored all the same)",
-            Outcome::SurelyNot => "",
+        let exit = match &error {
+            PublishError::Refused { .. } => Exit::Refused,
+            PublishError::Ended { cause, .. } => Self::from(cause.clone()).exit,
+            PublishError::BadEvent(_) | PublishError::Interleaved { .. } => Exit::Failed,
         };
-        let (exit, next) = match &error {
-            PublishError::BadEvent(_) => (Exit::Failed, "correct the event".to_owned()),
-            PublishError::Refused { fault, .. } if fault.is(Code::StorageFull) => {
-                (Exit::Refused, "free space on the broker's disk, then publish the rest".to_owned())
-            }
-            PublishError::Refused { fault, .. } => (Exit::Refused, next(&Error::Refused(fault.clone()))),
-            PublishError::Interleaved { .. } => {
-                (Exit::Failed, "let the other run end, then type the same command again".to_owned())
-            }
-            PublishError::Ended { cause, .. } => {
-                let failure = Self::from(cause.clone());
-                (failure.exit, failure.next)
-            }
+        let text = match &error {
+            PublishError::Refused { fault, .. } => fault.text.clone(),
+            other => other.to_string(),
         };
-        Self { exit, text: format!("{error}{maybe}"), next }
+        Self { exit, explanation: error.explanation(), text, next: None, stored: Some(error.outcome()) }
+    }
+}
+
+/// A subscription that the client does not have.
+pub(super) fn unknown_subscription(text: String) -> Failure {
+    let explanation = Code::UnknownSubscription.explanation();
+    Failure { exit: Exit::Refused, explanation, text, next: None, stored: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::Fault;
+
+    #[test]
+    fn a_failure_names_its_code_and_what_to_do_next() {
+        let fault = Fault::retry_after(Code::StorageFull, 100, "the disk is full");
+        let failure = Failure::from(PublishError::Refused { fault, outcome: Outcome::SurelyNot });
+        assert_eq!(failure.headline(), "StorageFull (601): the disk is full");
+        let json = json!({
+            "code": 601, "name": "StorageFull", "text": "the disk is full", "retry": true, "stored": "no",
+            "next": "free space on the broker's disk, then publish the rest",
+        });
+        assert_eq!((failure.exit(), failure.to_json()), (Exit::Refused, json));
+    }
+
+    #[test]
+    fn what_may_have_been_stored_is_said_to_be() {
+        let error = PublishError::Ended { cause: Error::TakenOver, outcome: Outcome::Maybe };
+        let failure = Failure::from(error);
+        assert_eq!(failure.exit(), Exit::TakenOver);
+        assert!(failure.headline().ends_with("(may have been stored all the same)"), "{}", failure.headline());
+        assert_eq!(failure.to_json()["stored"], "maybe");
+    }
+
+    #[test]
+    fn a_command_may_know_better_what_to_do_next() {
+        let failure = Failure::of(ClientCode::Unreadable, "no such file");
+        assert_eq!(failure.next(), ClientCode::Unreadable.explanation().next);
+        assert_eq!(failure.with_next("look again").to_json()["next"], "look again");
+        let usage = Failure::new(Exit::Usage, "no event", "");
+        assert_eq!((usage.exit(), usage.to_json()["code"].as_u64()), (Exit::Usage, Some(1100)));
+    }
+
+    #[test]
+    fn a_code_of_a_later_broker_is_told_with_its_number() {
+        let fault = Fault { code: 777, text: "from the future".into(), value: None, retry_after_ms: None };
+        assert_eq!(Failure::from(Error::Refused(fault)).headline(), "Unknown (777): from the future");
     }
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use tokio::sync::mpsc;
 
-use super::exit::{Exit, Failure};
+use super::exit::Failure;
+use crate::ClientCode;
 use crate::protocol::event::{EncodedEvent, EventError};
 
 const READ_BYTES: usize = 256 << 10;
@@ -48,9 +49,11 @@ pub(super) fn source(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
 }
 
 pub(super) fn open(path: &Path) -> Result<File, Failure> {
-    File::open(path).map_err(|error| {
-        Failure::new(Exit::Failed, format!("{}: {error}", path.display()), "name a file of JSON events, one a line")
-    })
+    File::open(path).map_err(|error| unreadable(path, &error).with_next("name a file of JSON events, one a line"))
+}
+
+pub(super) fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    Failure::of(ClientCode::Unreadable, format!("{}: {error}", path.display()))
 }
 
 fn read_all(mut source: BufReader<impl Read>, sender: &mpsc::Sender<Result<Chunk, InputError>>) {

@@ -3,6 +3,7 @@
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{Exit, Failure};
+use crate::ClientCode;
 
 pub(super) struct Interrupt {
     interrupt: Signal,
@@ -11,8 +12,8 @@ pub(super) struct Interrupt {
 
 impl Interrupt {
     pub(super) fn new() -> Result<Self, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|error| Failure::new(Exit::Failed, format!("listen to signals: {error}"), ""));
+        let failed = |error| Failure::of(ClientCode::CommandFailed, format!("listen to signals: {error}"));
+        let listen = |kind| signal(kind).map_err(failed);
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 

@@ -2,7 +2,11 @@
 
 use std::io::{self, Write};
 
+use serde_json::Value;
 use tokio::task::spawn_blocking;
+
+use super::exit::Failure;
+use crate::ClientCode;
 
 /// How writing went.
 #[derive(Debug, PartialEq, Eq)]
@@ -11,6 +15,23 @@ pub(super) enum Written {
     All,
     /// Nobody reads any more.
     Closed,
+}
+
+/// A result that is all there is. Nobody may be reading.
+pub(super) async fn print(text: impl Into<Vec<u8>>) -> Result<(), Failure> {
+    match write(text.into()).await {
+        Ok(Written::All | Written::Closed) => Ok(()),
+        Err(error) => Err(unwritable(&error)),
+    }
+}
+
+/// The same as an object of a line.
+pub(super) async fn print_json(value: &Value) -> Result<(), Failure> {
+    print(format!("{value}\n")).await
+}
+
+pub(super) fn unwritable(error: &io::Error) -> Failure {
+    Failure::of(ClientCode::Unwritable, format!("write to stdout: {error}"))
 }
 
 /// Writes and flushes.

@@ -15,7 +15,7 @@ use crate::{PublishError, Publisher};
 
 /// The same client and content make the same producer, whose numbers mean the same events.
 pub(super) fn producer_of(client: ClientId, path: &Path) -> Result<ProducerId, Failure> {
-    let unreadable = |error: std::io::Error| Failure::new(Exit::Failed, format!("{}: {error}", path.display()), "");
+    let unreadable = |error: std::io::Error| input::unreadable(path, &error);
     let mut file = input::open(path)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
         let text = format!("--resume reads its input twice, and {} is no regular file", path.display());

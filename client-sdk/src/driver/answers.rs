@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyport_protocol::message::{SessionOpened, ToClient};
+use anyport_protocol::message::{SessionOpened, SubscriptionEnded, ToClient};
 use anyport_protocol::{Code, Fault, Incarnation, SessionEpoch};
 
 use super::session::{Active, Moves, Request, Session};
@@ -55,9 +55,13 @@ impl Session {
                 Next::SessionClosed
             }
             (ToClient::Refused(refused), request) => self.on_refused(refused.fault, request.as_ref(), now),
+            (answer, Some(Request::Inquiry { id })) => self.on_inquiry_answered(id, answer),
             (ToClient::TakenOver(taken), None) if taken.nonce != self.nonce => self.on_taken_over(),
             (ToClient::GoAway(away), None) => {
                 Next::GoAway { after: Duration::from_millis(away.reconnect_after_ms.into()) }
+            }
+            (ToClient::SubscriptionEnded(ended), None) if ended.fault.is(Code::SubscriptionRemoved) => {
+                self.on_removed(&ended)
             }
             (ToClient::SubscriptionEnded(ended), None) => self.on_ended(ended.incarnation),
             (other, request) => {
@@ -113,6 +117,16 @@ impl Session {
         Next::GoOn
     }
 
+    /// Another command of this client has removed it: nobody need be told again, when it is subscribed to anew.
+    fn on_removed(&mut self, ended: &SubscriptionEnded) -> Next {
+        if let Some(active) = self.active.get(&ended.incarnation) {
+            let cause = Error::SubscriptionRemoved { name: ended.name.to_string() };
+            active.shared.inbox().handle_over(cause, Some(Notice::SubscriptionExpired));
+        }
+        self.saved.subscriptions.retain(|_, saved| saved.incarnation != ended.incarnation);
+        self.on_ended(ended.incarnation)
+    }
+
     /// Final: fighting back would have two sessions take over from each other for ever.
     fn on_taken_over(&mut self) -> Next {
         self.handle_over(&Error::TakenOver);
@@ -126,6 +140,7 @@ impl Session {
             Some(Request::Open) => self.on_open_refused(fault),
             Some(Request::Subscribe { wanted }) => self.on_subscribe_refused(*wanted, fault, now),
             Some(Request::Unsubscribe { leaving }) => self.on_unsubscribe_refused(*leaving, fault, now),
+            Some(Request::Inquiry { id }) => self.on_inquiry_refused(*id, fault, now),
             Some(Request::Ack(_) | Request::Close(_)) if fault.is(Code::StaleEpoch) || fault.is(Code::TakenOver) => {
                 self.on_taken_over()
             }

@@ -108,6 +108,9 @@ impl Driver {
                 self.save_epoch().await.map_err(Ended::Over)?;
                 self.session.push_open(now, &mut serving.out);
             }
+            if self.identity.is_some() {
+                self.session.push_inquiries(now, &mut serving.out);
+            }
             self.session.pump(now, &mut serving.out);
         }
         if std::mem::take(&mut self.session.are_routes_stale) {

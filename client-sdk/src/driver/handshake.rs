@@ -40,10 +40,13 @@ impl Driver {
         if self.identity.is_some() || self.registration.is_some() {
             return Ok(());
         }
-        let home = self.home.clone();
+        let (home, may_register) = (self.home.clone(), self.may_register);
         let found = blocking(move || {
             if let Some(identity) = home.load_identity()? {
                 return Ok((Some(identity), None));
+            }
+            if !may_register {
+                return Err(home.not_registered());
             }
             let lock = home.lock_registration()?;
             // Another process may have registered while we waited.

@@ -7,6 +7,7 @@ mod answers;
 mod connect;
 mod connected;
 mod handshake;
+mod inquiry;
 mod routes;
 mod session;
 mod wanted;
@@ -14,6 +15,7 @@ mod wanted;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use anyport_protocol::message::{ToBroker, ToClient};
 use anyport_protocol::{ClientId, ClusterId, Nonce, SessionEpoch};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::spawn_blocking;
@@ -59,6 +61,7 @@ pub enum Status {
 pub(crate) enum Command {
     Subscribe { options: Box<SubscribeOptions>, reply: oneshot::Sender<Result<Subscription, Error>> },
     Unsubscribe { name: String, reply: oneshot::Sender<Result<(), Error>> },
+    Inquire { question: ToBroker, reply: oneshot::Sender<Result<ToClient, Error>> },
     Suspend { reply: oneshot::Sender<()> },
     Resume { reply: oneshot::Sender<()> },
     Close { reply: oneshot::Sender<()> },
@@ -96,6 +99,8 @@ pub(crate) struct Driver {
     identity: Option<Identity>,
     /// As the broker named it on this connection.
     cluster: Option<ClusterId>,
+    /// Whether an identity that is not there may be registered.
+    may_register: bool,
     /// Held from the first registration's flight until the identity is saved.
     registration: Option<Lock>,
     /// Held from the first subscription on.
@@ -131,6 +136,7 @@ impl Drop for Driver {
 impl Driver {
     pub(crate) fn new(
         home: Home,
+        may_register: bool,
         dialer: Dialer,
         director: Director,
         told: Arc<Told>,
@@ -145,6 +151,7 @@ impl Driver {
             trust: None,
             identity: None,
             cluster: None,
+            may_register,
             registration: None,
             session_lock: None,
             epoch_on_disk: None,
@@ -219,6 +226,7 @@ impl Driver {
                 Ok(()) => self.session.leave(id, &name, reply),
                 Err(error) => drop(reply.send(Err(error))),
             },
+            Some(Command::Inquire { question, reply }) => self.session.inquire(id, question, reply),
             Some(Command::Suspend { reply }) => {
                 self.leaving = Some(reply);
                 return Asked::Suspend;

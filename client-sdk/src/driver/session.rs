@@ -1,8 +1,9 @@
 //! The session as the client knows it: what it asked for, what was answered, what is to be said next.
 //!
-//! A plain state machine, in three files: this one, `wanted` and `answers`. Inputs: `want`, `leave`, `handle_message`, `handle_disconnected`, `handle_over`.
-//! Output: `pump` appends the requests that are due to a buffer, and `handle_message` returns what the driver must do. Before
-//! `push_open` the driver calls `choose_epoch` and saves the state: an epoch is on disk before it is used.
+//! A plain state machine, in four files: this one, `wanted`, `inquiry` and `answers`. Inputs: `want`, `leave`, `inquire`,
+//! `handle_message`, `handle_disconnected`, `handle_over`. Output: `pump` appends the requests that are due to a buffer (and
+//! `push_inquiries` those that need no session), and `handle_message` returns what the driver must do. Before `push_open` the driver
+//! calls `choose_epoch` and saves the state: an epoch is on disk before it is used.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use anyport_protocol::message::{Ack, CloseSession, Credit, OpenSession, Reopen, 
 use anyport_protocol::{ClientId, Cursor, Incarnation, Nonce, PartitionId, SessionEpoch};
 use tokio::sync::Notify;
 
+use super::inquiry::Inquiry;
 use super::wanted::{Leaving, Wanted};
 use crate::Error;
 use crate::home::{ResumeState, SavedSubscription};
@@ -48,6 +50,7 @@ pub(super) struct Session {
     pub(super) ended: Vec<Arc<Shared>>,
     pub(super) wanted: Vec<Wanted>,
     pub(super) leaving: Vec<Leaving>,
+    pub(super) inquiries: Vec<Inquiry>,
     /// Requests that came of an answer, to go out with the next that are due.
     pub(super) postponed: Vec<u8>,
     /// The broker could not take the last ack, and named a time.
@@ -75,6 +78,7 @@ pub(super) enum Request {
     Open,
     Subscribe { wanted: u64 },
     Unsubscribe { leaving: u64 },
+    Inquiry { id: u64 },
     Ack(Moves),
     Close(Moves),
 }
@@ -96,6 +100,7 @@ impl Session {
             ended: Vec::new(),
             wanted: Vec::new(),
             leaving: Vec::new(),
+            inquiries: Vec::new(),
             postponed: Vec::new(),
             ack_not_before: None,
             stale_epochs: 0,
@@ -217,8 +222,9 @@ impl Session {
     /// When `pump` has something to do although nothing happens.
     pub(super) fn next_wake(&self) -> Option<Instant> {
         let overdue = self.requests.values().map(|(_, since)| *since + ANSWER_TIMEOUT);
+        let without_session = overdue.chain(self.inquiries.iter().filter_map(|inquiry| inquiry.not_before));
         if !self.is_open || self.over.is_some() {
-            return overdue.min();
+            return without_session.min();
         }
         // While an ack is on its way the next one waits for its answer: a due time that nothing acts on would be due for ever.
         let may_ack = !self.is_acking();
@@ -230,7 +236,7 @@ impl Session {
         let inboxes = self.active.values().filter_map(of_inbox);
         let wanted = self.wanted.iter().filter_map(|wanted| wanted.not_before);
         let leaving = self.leaving.iter().filter_map(|leaving| leaving.not_before);
-        inboxes.chain(wanted).chain(leaving).chain(overdue).min()
+        inboxes.chain(wanted).chain(leaving).chain(without_session).min()
     }
 
     pub(super) fn is_unanswered(&self, now: Instant) -> bool {
@@ -250,6 +256,7 @@ impl Session {
         self.is_open = false;
         self.requests.clear();
         self.handle_unanswered();
+        self.handle_inquiries_unanswered();
         self.postponed.clear();
         self.ack_not_before = None;
         self.update_saved();
@@ -274,6 +281,7 @@ impl Session {
         }
         self.wanted.drain(..).for_each(|wanted| wanted.answer(Err(cause.clone())));
         self.leaving.drain(..).for_each(|leaving| leaving.answer(Err(cause.clone())));
+        self.inquiries.drain(..).for_each(|inquiry| inquiry.answer(Err(cause.clone())));
     }
 
     /// What a later process must know.

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use super::answers::{Next, leave};
 use super::session::{Active, RETRY_AFTER, Request, Session};
 use crate::Error;
-use crate::home::ResumeToken;
+use crate::home::{ResumeToken, larger};
 use crate::subscription::{Inbox, Shared, SubscribeOptions, Subscription};
 
 #[derive(Debug)]
@@ -381,14 +381,4 @@ impl Session {
 
 pub(super) fn wait_of(fault: &Fault) -> Duration {
     fault.retry_after_ms.map_or(RETRY_AFTER, |ms| Duration::from_millis(ms.into()))
-}
-
-/// Partition by partition the larger of both.
-fn larger(cursors: &mut Vec<Cursor>, others: &[Cursor]) {
-    if cursors.len() < others.len() {
-        cursors.resize(others.len(), Cursor::default());
-    }
-    for (cursor, other) in cursors.iter_mut().zip(others) {
-        *cursor = (*cursor).max(*other);
-    }
 }

@@ -9,8 +9,10 @@
 //! ```
 //! Files are replaced whole: written beside, synced, renamed. All calls block briefly.
 
+mod authorities;
 mod identity;
 mod lock;
+mod portable;
 mod state;
 
 use std::fs;
@@ -19,11 +21,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use authorities::{certificates_in, pem_files};
 pub(crate) use identity::Identity;
 pub(crate) use lock::Lock;
-pub(crate) use state::{ResumeState, ResumeToken, SavedSubscription};
+pub(crate) use portable::Portable;
+pub(crate) use state::{ResumeState, ResumeToken, SavedSubscription, larger};
 
-use crate::Error;
+use crate::{Error, LocalIdentity};
 
 /// The part of a home folder that one client uses.
 #[derive(Clone, Debug)]
@@ -43,6 +47,16 @@ impl Home {
 
     pub(crate) fn authorities(&self) -> PathBuf {
         self.root.join("ca")
+    }
+
+    /// What may be told of an identity of this client.
+    pub(crate) fn describe(&self, identity: &Identity) -> LocalIdentity {
+        let (client, cluster) = (identity.client, identity.cluster);
+        LocalIdentity { name: self.name.clone(), client, cluster, folder: self.client() }
+    }
+
+    pub(crate) fn not_registered(&self) -> Error {
+        Error::NotRegistered { name: self.name.clone(), home: self.root.clone() }
     }
 
     fn client(&self) -> PathBuf {

@@ -64,6 +64,24 @@ impl Home {
         self.make_client_folder()?;
         replace(&self.file("state"), &state.encode())
     }
+
+    /// One life of a subscription has ended, at its client's own wish: subscribing anew is not to be told of it. A process that has
+    /// the session writes the file itself, and learns it from the broker.
+    pub(crate) fn forget_subscription(&self, name: &SubscriptionName, ended: Incarnation) -> Result<(), Error> {
+        let _nobody_writes = match self.lock_session() {
+            Ok(lock) => lock,
+            Err(Error::InUse { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let mut state = self.load_state()?;
+        match state.subscriptions.get(name) {
+            Some(saved) if saved.incarnation == ended => {
+                state.subscriptions.remove(name);
+                self.save_state(&state)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl ResumeState {
@@ -106,6 +124,29 @@ impl ResumeState {
         let count = if version == STATE_WITHOUT_EXPIRED { 0 } else { reader.take(2)?.get_u16_le() };
         let expired = (0..count).map(|_| reader.expired()).collect::<Result<_, _>>()?;
         reader.finish(Self { epoch, registry_seen, subscriptions, expired })
+    }
+
+    /// Learns what another copy of the same client's state knows: of everything the later.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.epoch = self.epoch.max(other.epoch);
+        self.registry_seen = self.registry_seen.max(other.registry_seen);
+        for (name, other) in other.subscriptions {
+            match self.subscriptions.get_mut(&name) {
+                Some(own) if own.incarnation == other.incarnation => larger(&mut own.cursors, &other.cursors),
+                Some(own) if own.incarnation > other.incarnation => {}
+                _ => drop(self.subscriptions.insert(name, other)),
+            }
+        }
+    }
+}
+
+/// Partition by partition the larger of both.
+pub(crate) fn larger(cursors: &mut Vec<Cursor>, others: &[Cursor]) {
+    if cursors.len() < others.len() {
+        cursors.resize(others.len(), Cursor::default());
+    }
+    for (cursor, other) in cursors.iter_mut().zip(others) {
+        *cursor = (*cursor).max(*other);
     }
 }
 
@@ -290,6 +331,39 @@ mod tests {
         assert_eq!(home.load_state().expect("load"), state(vec![(0, 1)]));
         std::fs::write(home.file("state"), b"\x01garbage").expect("write");
         assert_eq!(home.load_state().expect("load"), ResumeState::default());
+    }
+
+    #[test]
+    fn what_is_removed_is_forgotten_in_the_life_that_was_meant_and_unless_somebody_else_writes() {
+        let root = tempfile::tempdir().expect("temporary folder");
+        let home = Home::new(root.path().into(), "phone").expect("a good name");
+        let name = "quakes".parse().expect("a name");
+        home.save_state(&state(vec![(0, 1)])).expect("save");
+        home.forget_subscription(&name, Incarnation(6)).expect("another life of it");
+        let session = home.lock_session().expect("free");
+        home.forget_subscription(&name, Incarnation(7)).expect("left to the other process");
+        assert_eq!(home.load_state().expect("load"), state(vec![(0, 1)]));
+        drop(session);
+        home.forget_subscription(&name, Incarnation(7)).expect("forgotten");
+        assert_eq!(
+            home.load_state().expect("load"),
+            ResumeState { subscriptions: BTreeMap::new(), ..state(Vec::new()) }
+        );
+    }
+
+    #[test]
+    fn of_two_copies_of_a_state_the_later_of_everything_counts() {
+        let mut own = state(vec![(0, 17), (1, 4)]);
+        own.absorb(ResumeState { epoch: SessionEpoch(2), registry_seen: 120, ..state(vec![(0, 20), (0, 90), (0, 1)]) });
+        assert_eq!((own.epoch, own.registry_seen), (SessionEpoch(3), 120));
+        assert_eq!(own.subscriptions, state(vec![(0, 20), (1, 4), (0, 1)]).subscriptions);
+
+        let mut later = state(vec![(0, 1)]);
+        later.subscriptions.values_mut().for_each(|saved| saved.incarnation = Incarnation(8));
+        own.absorb(later.clone());
+        assert_eq!(own.subscriptions, later.subscriptions, "a later life counts, and where it is");
+        own.absorb(state(vec![(9, 99)]));
+        assert_eq!(own.subscriptions, later.subscriptions);
     }
 
     proptest! {

@@ -1,5 +1,7 @@
 //! One connection to a broker, and the kinds of streams on it.
 
+use std::time::Duration;
+
 use anyport_protocol::limits::{CONTROL_FRAME_BYTES_MAX, FRAME_BYTES_MAX};
 use anyport_protocol::message::StreamKind;
 use quinn::{ConnectionError, VarInt, ZeroRttAccepted};
@@ -54,6 +56,11 @@ impl Connection {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.connection.close_reason().is_some()
+    }
+
+    /// As the transport estimates it now.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.connection.rtt()
     }
 
     /// Why the connection has ended, if it has.

@@ -8,7 +8,7 @@ mod tls;
 pub(crate) use connection::{Connection, FeedStream};
 pub(crate) use endpoint::{ConnectError, Dialer, check_server};
 pub(crate) use streams::{FrameReader, FrameWriter, StreamError};
-pub(crate) use tls::Trust;
+pub(crate) use tls::{Trust, check_authorities};
 
 /// Agreed on in the TLS handshake, so that one port can serve other protocols.
 const ALPN: &[u8] = b"anyport/1";

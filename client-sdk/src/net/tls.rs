@@ -1,6 +1,6 @@
 //! Whom to trust. Certificates are always verified, against the authorities of the home folder.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::RootCertStore;
@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::ALPN;
 use crate::Error;
+use crate::home::pem_files;
 
 /// Sessions to resume, one or two for each server of a list.
 const RESUMABLE_SESSIONS: usize = 64;
@@ -52,15 +53,16 @@ fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// None where there is no folder: the dev broker makes it.
-fn pem_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::Home { path: folder.to_owned(), source: Arc::new(error) }),
-    };
-    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
-    Ok(paths.filter(|path| path.extension().is_some_and(|extension| extension == "pem")).collect())
+/// Whether each of these texts is a certificate that can be trusted; if not, what is wrong with one of them.
+pub(crate) fn check_authorities(certificates: &[String]) -> Result<(), String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes());
+        let bad = |reason: String| format!("an authority in it is no certificate: {reason}");
+        let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+        roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+    }
+    Ok(())
 }
 
 fn add_authorities(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {
