@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -40,6 +41,10 @@ pub(super) struct Common {
     )]
     pub(super) server: Vec<String>,
 
+    /// Results, notices and errors as JSON, one object a line.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
     /// Where identities and trusted authorities are kept [default: ~/.anyport].
     #[arg(long, global = true, value_name = "DIR", env = "ANYPORT_HOME", hide = true)]
     home: Option<PathBuf>,
@@ -55,6 +60,12 @@ impl Common {
 pub(super) enum Verb {
     Pub(Publish),
     Sub(Subscribe),
+    Register(Register),
+    Subs(Subs),
+    Unsub(Unsub),
+    Status(Status),
+    Identity(Identity),
+    Completions(Completions),
     Filter(FilterVerbs),
     /// Print the token of this identity, for events posted over HTTP: `Authorization: Bearer TOKEN`. Whoever has it is this client,
     /// so give each sender an identity of its own (--client).
@@ -94,10 +105,6 @@ pub(super) struct FilterCheck {
     /// CESQL 1.0 alone, without what this broker adds to it.
     #[arg(long, conflicts_with = "like")]
     pub(super) strict: bool,
-
-    /// Answer in JSON.
-    #[arg(long)]
-    pub(super) json: bool,
 }
 
 /// Publish CloudEvents: one from options, or many from a file.
@@ -162,6 +169,79 @@ pub(super) struct Subscribe {
     /// End when everything has been printed that was there at the start.
     #[arg(long)]
     pub(super) until_caught_up: bool,
+}
+
+/// Register an identity with the cluster; one that is registered is checked, and told.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Register {}
+
+/// List this client's subscriptions: how many events wait for each, since when, and until when it is kept. Disturbs nobody who uses
+/// them.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Subs {}
+
+/// Remove a subscription, and with it the position it had come to. A command that uses it is told, and ends.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Unsub {
+    /// Its name, as `anyport subs` lists it.
+    #[arg(value_name = "NAME", required_unless_present = "all", conflicts_with = "all")]
+    pub(super) name: Option<String>,
+
+    /// All that this client has.
+    #[arg(long)]
+    pub(super) all: bool,
+}
+
+/// Ask each broker how it is and how it sees this client. Succeeds if one can be reached; registers and opens nothing.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Status {}
+
+/// Take an identity to another device.
+#[derive(Debug, Args)]
+pub(super) struct Identity {
+    #[command(subcommand)]
+    pub(super) verb: IdentityVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum IdentityVerb {
+    Export(Export),
+    Import(Import),
+}
+
+/// Write down everything that another device needs to be this client: its token, where it has got to, and the certificate
+/// authorities it trusts. Keep it secret: whoever has it is this client.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Export {
+    /// A new file, which only you may read; without it, stdout.
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+}
+
+/// Be the client that was exported, under the name that --client says. Use one device at a time: the one that opens its session
+/// last takes over from the other.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Import {
+    /// What `anyport identity export` wrote; `-` reads stdin.
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+
+    /// Replace an identity of that name, or give this one a second name.
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// Print what a shell needs to complete `anyport` commands, such as: source <(anyport completions bash)
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    #[arg(value_name = "SHELL")]
+    pub(super) shell: Shell,
 }
 
 fn parse_start(text: &str) -> Result<Start, String> {
@@ -230,6 +310,21 @@ mod tests {
         ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn one_subscription_is_removed_or_all() {
+        for right in ["anyport unsub strong", "anyport unsub --all", "anyport --json unsub strong"] {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+        for wrong in ["anyport unsub", "anyport unsub strong --all", "anyport unsub a b"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent_in_itself() {
+        <Arguments as clap::CommandFactory>::command().debug_assert();
     }
 
     #[test]

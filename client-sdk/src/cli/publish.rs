@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -13,17 +14,18 @@ use super::args::{Common, Publish};
 use super::exit::{Exit, Failure};
 use super::input::{self, Chunk, InputError};
 use super::interrupt::Interrupt;
+use super::output;
 use super::resume::{Resumed, producer_of};
 use super::tell::{self, events, say};
 use crate::protocol::event::Event;
-use crate::{Client, PublishError, Publisher, PublisherOptions};
+use crate::{Client, ClientCode, PublishError, Publisher, PublisherOptions};
 
 /// How long acks are waited for after Ctrl-C.
 const PATIENCE_AFTER_INTERRUPT: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(common: &Common, options: Publish, interrupt: &mut Interrupt) -> Result<Exit, Failure> {
     let single = options.event_type.is_some().then(|| single_event(&options)).transpose()?;
-    let client = match super::connect(common, interrupt).await? {
+    let client = match super::connect_to_work(common, interrupt).await? {
         Ok(client) => client,
         Err(exit) => return Ok(exit),
     };
@@ -111,31 +113,37 @@ impl Run {
         } else {
             tokio::select! {
                 flushed = self.publisher.flush() => flushed,
-                exit = interrupt.wait() => return self.summarize(Ok(exit)),
+                exit = interrupt.wait() => return self.summarize(Ok(exit)).await,
                 () = tell::tell_status(client) => unreachable!("it never ends"),
             }
         };
         match (ended, flushed) {
-            (Ok(Exit::Done), Err(failed)) => self.summarize(Err(failed.into())),
-            (ended, _) => self.summarize(ended),
+            (Ok(Exit::Done), Err(failed)) => self.summarize(Err(failed.into())).await,
+            (ended, _) => self.summarize(ended).await,
         }
     }
 
-    fn summarize(self, ended: Result<Exit, Failure>) -> Result<Exit, Failure> {
+    async fn summarize(self, ended: Result<Exit, Failure>) -> Result<Exit, Failure> {
         self.bar.finish_and_clear();
         let counts = self.publisher.counts();
         let already_there = self.resumed.map_or(0, |resumed| resumed.already_there);
-        let mut parts = vec![format!("{} acked", events(counts.acked))];
         let unanswered = counts.accepted - counts.acked - counts.refused - counts.unknown;
-        for (count, what) in [
+        let others = [
             (already_there, "already there"),
             (counts.refused, "not stored"),
             (counts.unknown + unanswered, "maybe stored"),
-        ] {
-            if count > 0 {
-                parts.push(format!("{count} {what}"));
-            }
+        ];
+        if tell::is_json() {
+            let [there, not_stored, maybe_stored] = others.map(|(count, _)| count);
+            let summary = json!({
+                "acked": counts.acked, "already_there": there, "not_stored": not_stored, "maybe_stored": maybe_stored,
+            });
+            let printed = output::print_json(&summary).await;
+            // What ended it is the greater news.
+            return ended.and_then(|exit| printed.map(|()| exit));
         }
+        let others = others.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+        let parts: Vec<_> = std::iter::once(format!("{} acked", events(counts.acked))).chain(others).collect();
         say(&parts.join(", "));
         ended
     }
@@ -161,19 +169,17 @@ fn single_event(options: &Publish) -> Result<Vec<u8>, Failure> {
 }
 
 fn bad_input(path: &Path, error: &InputError) -> Failure {
-    let next = match error {
-        InputError::BadLine { .. } | InputError::LongLine { .. } => {
-            "correct the line; nothing from it on was published"
-        }
-        InputError::Read { .. } => "",
+    let code = match error {
+        InputError::BadLine { .. } | InputError::LongLine { .. } => ClientCode::BadLine,
+        InputError::Read { .. } => ClientCode::Unreadable,
     };
-    Failure::new(Exit::Failed, format!("{}: {error}", path.display()), next)
+    Failure::of(code, format!("{}: {error}", path.display()))
 }
 
 /// On a terminal only, and only where the end is known.
 fn progress_bar(file: Option<&Path>) -> ProgressBar {
     let length = file.and_then(|path| path.metadata().ok()).filter(std::fs::Metadata::is_file).map(|file| file.len());
-    let Some(length) = length.filter(|_| tell::is_terminal()) else { return ProgressBar::hidden() };
+    let Some(length) = length.filter(|_| tell::is_terminal() && !tell::is_json()) else { return ProgressBar::hidden() };
     let template = if tell::may_color() { "{bar:40.cyan} {percent}% {eta}" } else { "{bar:40} {percent}% {eta}" };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     ProgressBar::new(length).with_style(style)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -10,7 +11,7 @@ use super::exit::{Exit, Failure};
 use super::filter::{self, TypedFilter};
 use super::interrupt::Interrupt;
 use super::output::{self, Written};
-use super::tell::{events, say};
+use super::tell::{self, events, note, say};
 use crate::protocol::event::EncodedEvent;
 use crate::protocol::filter::{Dialect, Filter};
 use crate::{Batch, Client, Delivery, Error, Notice, SubscribeOptions, Subscription};
@@ -31,7 +32,7 @@ pub(super) async fn run(common: &Common, options: Subscribe, interrupt: &mut Int
     let typed = TypedFilter { text: &options.filter, like: options.like.as_deref() };
     let filter = filter::read(typed, Dialect::Extended).await?;
     let filter = filter.map_err(|bad| bad.into_failure("try it with `anyport filter check`"))?;
-    let client = match super::connect(common, interrupt).await? {
+    let client = match super::connect_to_work(common, interrupt).await? {
         Ok(client) => client,
         Err(exit) => return Ok(exit),
     };
@@ -122,7 +123,7 @@ impl Printer {
             match written {
                 Ok(Written::All) => subscription.ack_batch(&deliveries),
                 Ok(Written::Closed) => return Ok(Exit::Done),
-                Err(error) => return Err(Failure::new(Exit::Failed, format!("write to stdout: {error}"), "")),
+                Err(error) => return Err(output::unwritable(&error)),
             }
             self.left = self.left.map(|left| left - deliveries.len() as u64);
             if self.left == Some(0) || (self.until_caught_up && subscription.caught_up()) {
@@ -157,16 +158,22 @@ fn tell_notice(notice: &Notice) {
     match notice {
         Notice::Gap { partition, range, .. } => {
             let lost = events(range.len());
-            say(&format!("gap: the log no longer has offsets {range} of partition {partition} (at most {lost})"));
+            let text = format!("gap: the log no longer has offsets {range} of partition {partition} (at most {lost})");
+            note("gap", &text, json!({ "partition": partition, "start": range.start, "end": range.end }));
         }
         Notice::Omitted { partition, range, count } => {
             let left_out = events((*count).into());
-            say(&format!("omitted: {left_out} of offsets {range} of partition {partition}, as asked for"));
+            let text = format!("omitted: {left_out} of offsets {range} of partition {partition}, as asked for");
+            let facts = json!({ "partition": partition, "start": range.start, "end": range.end, "count": count });
+            note("omitted", &text, facts);
         }
-        Notice::Reconnecting { reason } => say(&format!("connection lost ({reason}); looking for the broker")),
-        Notice::Resumed { waiting_max: 0 } => say("subscribed; nothing is waiting"),
+        Notice::Reconnecting { reason } => tell::reconnecting(reason),
         Notice::Resumed { waiting_max } => {
-            say(&format!("subscribed; at most {} waiting", events(*waiting_max)));
+            let text = match waiting_max {
+                0 => "subscribed; nothing is waiting".to_owned(),
+                waiting => format!("subscribed; at most {} waiting", events(*waiting)),
+            };
+            note("subscribed", &text, json!({ "waiting_max": waiting_max }));
         }
         // The command ends with these, and says so.
         Notice::SubscriptionExpired | Notice::TakenOver => {}

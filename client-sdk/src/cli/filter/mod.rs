@@ -10,7 +10,7 @@ use super::args::FilterCheck;
 use super::exit::{Exit, Failure};
 use super::input::{self, Chunk, InputError};
 use super::interrupt::Interrupt;
-use super::output;
+use super::{output, tell};
 use crate::protocol::filter::{Dialect, Filter};
 use report::Report;
 use tally::Tally;
@@ -21,7 +21,7 @@ pub(super) async fn run(options: FilterCheck, interrupt: &mut Interrupt) -> Resu
     let typed = TypedFilter { text: options.filter.as_deref().unwrap_or_default(), like: options.like.as_deref() };
     let filter = match read(typed, dialect).await? {
         Ok(filter) => filter,
-        Err(bad) if options.json => {
+        Err(bad) if tell::is_json() => {
             print(report::json_of_bad(&bad)).await?;
             return Ok(Exit::Refused);
         }
@@ -35,7 +35,7 @@ pub(super) async fn run(options: FilterCheck, interrupt: &mut Interrupt) -> Resu
         None => None,
     };
     let report = Report { typed: options.filter.as_deref(), filter: &filter, tally: tally.as_ref() };
-    print(if options.json { report.json() } else { report.text() }).await?;
+    print(if tell::is_json() { report.json() } else { report.text() }).await?;
     Ok(Exit::Done)
 }
 
