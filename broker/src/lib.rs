@@ -7,6 +7,7 @@
 //! its offset) and [`feed`] (how it gets to a client).
 
 pub mod admin;
+pub mod advice;
 pub mod clock;
 pub mod cluster;
 pub mod config;

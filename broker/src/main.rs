@@ -2,8 +2,9 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use anyhow::Context;
+use anyport_broker::advice;
 use anyport_broker::config::{Config, Fsync};
-use anyport_broker::server::{self, Server};
+use anyport_broker::server::{self, Server, StartError};
 use clap::Parser;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", told(&error));
+            if let Some(error) = error.downcast_ref::<StartError>() {
+                tracing::error!("next: {}", advice::next(error));
+            }
             ExitCode::FAILURE
         }
     }
