@@ -22,11 +22,12 @@ pub fn next(error: &StartError) -> String {
         StartError::Groups(error) => starting_groups(error),
         StartError::Tls(error) => showing(error).to_owned(),
         StartError::Bind(BindError::Socket { source, .. }) => listening(source, "--listen"),
-        StartError::Bind(BindError::Certificate(_)) => {
+        StartError::Bind(BindError::Certificate(_)) | StartError::Certificate(_) => {
             "check that --tls-cert names a certificate and --tls-key its key".to_owned()
         }
         StartError::Bind(BindError::Ciphers(_)) => "report this as a bug".to_owned(),
         StartError::Admin { source, .. } => listening(source, "--admin"),
+        StartError::Http { source, .. } => listening(source, "--http"),
     }
 }
 
@@ -49,6 +50,9 @@ fn opening(error: &OpenError) -> String {
         OpenError::Layout { what, stored, .. } => layout(what, *stored),
         OpenError::MarkMissing { .. } | OpenError::MarkDamaged { .. } | OpenError::ShortOfMark { .. } => {
             ONE_COPY.to_owned()
+        }
+        OpenError::Distrusted { path, .. } => {
+            format!("check the disk, restart the machine, then remove {}", path.display())
         }
         OpenError::Thread { .. } => "allow this user more threads (ulimit -u)".to_owned(),
         OpenError::Store(error) => reading(error).to_owned(),

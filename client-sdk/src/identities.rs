@@ -151,7 +151,7 @@ mod tests {
             cursors: offsets.iter().map(cursor).collect(),
         };
         let subscriptions = [("quakes".parse().expect("a name"), saved)].into();
-        ResumeState { epoch: SessionEpoch(epoch), registry_seen: epoch, subscriptions }
+        ResumeState { epoch: SessionEpoch(epoch), registry_seen: epoch, subscriptions, ..ResumeState::default() }
     }
 
     /// A registered client that has got somewhere.

@@ -79,7 +79,7 @@ impl Probe<'_> {
     async fn ask(&self, trust: &Trust, identity: Option<Identity>) -> Result<BrokerReport, Error> {
         let begun = Instant::now();
         // Nothing goes out early, so that the handshake alone is timed.
-        let connected = Dialer::default().connect(self.server, trust, &[], false, self.limit).await;
+        let connected = Dialer::new(false).connect(self.server, trust, &[], false, self.limit).await;
         let (connection, writer, reader) = connected.map_err(|error| self.not_connected(&error))?;
         let connected_in = begun.elapsed();
         let mut talk = Talk { probe: self, writer, reader, number: 0 };

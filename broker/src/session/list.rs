@@ -53,7 +53,7 @@ fn report(broker: &Broker, subscription: &SubscriptionRecord) -> Result<Subscrip
     let mut oldest_waiting: Option<WallMs> = None;
     for (index, partition) in broker.partitions.iter().enumerate() {
         let cursor = subscription.cursors.get(index).copied().unwrap_or_default();
-        let position = broker.epochs.place(partition.id(), cursor).offset;
+        let position = broker.epochs.place(partition.id(), cursor).0.offset;
         let Bounds { head, tail } = partition.bounds();
         let next = position.max(head);
         gone += next.0 - position.0;

@@ -122,6 +122,7 @@ mod tests {
                 epoch: SessionEpoch(3),
                 registry_seen: 99,
                 subscriptions: [("quakes".parse().expect("a name"), saved)].into(),
+                ..ResumeState::default()
             },
             authorities: vec!["-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n".into()],
         }

@@ -43,12 +43,7 @@ pub enum Command {
     },
     /// Ends one life of a subscription as its client asks, whichever session is open: so the incarnation stands in for the epoch,
     /// and a late or repeated copy does nothing to what has begun since.
-    End {
-        client: ClientId,
-        name: SubscriptionName,
-        incarnation: Incarnation,
-        now: WallMs,
-    },
+    End { client: ClientId, name: SubscriptionName, incarnation: Incarnation, now: WallMs },
     /// Ends a subscription that was found unused, unless it has been used since it was looked at, and leaves a tombstone.
     Expire {
         client: ClientId,

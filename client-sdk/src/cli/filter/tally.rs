@@ -129,7 +129,7 @@ mod tests {
         let tally = tally("data.mag > 4", &events.each_ref().map(String::as_str));
         assert_eq!((tally.events, tally.passed, tally.examples.len()), (7, 4, EXAMPLES));
         let errors: Vec<_> = tally.errors.iter().map(|(error, count)| (error.as_str(), *count)).collect();
-        assert_eq!(errors, [("cannot take this String as Number", 1), ("the event has no data.mag", 1)]);
+        assert_eq!(errors, [("cannot take this String as Integer", 1), ("the event has no data.mag", 1)]);
         assert!(tally.hints().is_empty());
     }
 
