@@ -10,19 +10,19 @@ use percent_encoding::percent_decode_str;
 /// The token of a request: in the header `Authorization`, else in the URL. The latter is for senders of webhooks that can be given a URL
 /// and nothing else; CloudEvents asks receivers to take both.
 pub(super) fn of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Result<Cow<'a, str>, Fault> {
+    let wanted = |code| {
+        Fault::new(code, "say who you are: `Authorization: Bearer TOKEN`; the command `anyport token` prints the token")
+    };
     if let Some(value) = headers.get(AUTHORIZATION) {
         let bearer = value.to_str().ok().and_then(|value| value.split_once(' '));
         return match bearer {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(token.trim_ascii().into()),
-            _ => Err(Fault::new(Code::BadToken, "the header is to be `Authorization: Bearer TOKEN`")),
+            _ => Err(wanted(Code::BadToken)),
         };
     }
-    let parameters = uri.query().into_iter().flat_map(|query| query.split('&'));
-    let token = parameters.filter_map(|parameter| parameter.strip_prefix("access_token=")).next();
-    token.map(|token| percent_decode_str(token).decode_utf8_lossy()).ok_or_else(|| {
-        let text = "say who you are: `Authorization: Bearer TOKEN`; the command `anyport token` prints one";
-        Fault::new(Code::NotLoggedIn, text)
-    })
+    let mut parameters = uri.query().into_iter().flat_map(|query| query.split('&'));
+    let token = parameters.find_map(|parameter| parameter.strip_prefix("access_token="));
+    token.map(|token| percent_decode_str(token).decode_utf8_lossy()).ok_or_else(|| wanted(Code::NotLoggedIn))
 }
 
 #[cfg(test)]

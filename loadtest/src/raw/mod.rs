@@ -3,6 +3,7 @@
 //! For tests of what the SDK never does: garbage, forged lengths, requests out of turn, replayed or stopped streams.
 
 mod feed;
+mod http;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -24,6 +25,7 @@ use tokio::time::timeout;
 use crate::runner::BrokerProcess;
 
 pub use feed::{ChainCheck, RawFeed};
+pub use http::{HttpAnswer, RawHttp};
 
 /// Nothing here takes long on loopback; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -51,6 +51,7 @@ pub struct BrokerProcess {
     folder: PathBuf,
     listen: SocketAddr,
     admin: SocketAddr,
+    http: SocketAddr,
     options: BrokerOptions,
     running: Option<Running>,
 }
@@ -84,9 +85,9 @@ impl BrokerProcess {
     }
 
     async fn start_program(program: PathBuf, folder: &Path, options: BrokerOptions) -> Result<Self> {
-        let [listen, admin] =
-            [free_loopback_port()?, free_loopback_port()?].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let mut broker = Self { program, folder: folder.to_owned(), listen, admin, options, running: None };
+        let ports = [free_loopback_port()?, free_loopback_port()?, free_loopback_port()?];
+        let [listen, admin, http] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let mut broker = Self { program, folder: folder.to_owned(), listen, admin, http, options, running: None };
         std::fs::create_dir_all(broker.home()).context("create the broker's home folder")?;
         broker.start_again().await?;
         Ok(broker)
@@ -100,6 +101,11 @@ impl BrokerProcess {
     /// Where `/metrics` and `/readyz` are.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin
+    }
+
+    /// Where events may be posted.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http
     }
 
     pub fn data(&self) -> PathBuf {
@@ -181,6 +187,7 @@ impl BrokerProcess {
             .arg("--dev")
             .args(["--listen", &self.listen.to_string()])
             .args(["--admin", &self.admin.to_string()])
+            .args(["--http", &self.http.to_string()])
             .arg("--data")
             .arg(self.data())
             .args(&self.options.arguments)

@@ -63,14 +63,17 @@ impl<'a> DataRef<'a> {
 
 impl Data {
     /// What the body of a message is, in the bindings of CloudEvents that carry data as bytes and its type beside it. A type that declares
-    /// JSON must keep its word. A body without a type is bytes.
+    /// JSON must keep its word. A body without a type is JSON if it can be: there are SDKs that send JSON so.
     pub fn from_body(body: Bytes, media_type: Option<&str>) -> Result<Option<Self>, EventError> {
         if body.is_empty() {
             return Ok(None);
         }
-        if media_type.is_some() && declares_json(media_type) {
-            let value: &RawValue = serde_json::from_slice(&body).map_err(|error| data_not_json(&error))?;
-            return Ok(json_value(value, true)?.into_data());
+        if declares_json(media_type) {
+            match serde_json::from_slice::<&RawValue>(&body) {
+                Ok(value) => return Ok(json_value(value, true)?.into_data()),
+                Err(error) if media_type.is_some() => return Err(data_not_json(&error)),
+                Err(_) => {}
+            }
         }
         Ok(Some(match std::str::from_utf8(&body) {
             Ok(text) if media_type.is_some_and(declares_text) => Self::Text(text.to_owned()),
@@ -229,9 +232,11 @@ mod tests {
         {
             assert_eq!(data(b"1", Some(text)), Ok(Some(Data::Text("1".into()))), "{text}");
         }
-        for bytes in [None, Some("application/octet-stream"), Some("text/plain; charset=utf-16"), Some("text")] {
-            assert_eq!(data(b"1", bytes), binary(b"1"), "{bytes:?}");
+        for bytes in ["application/octet-stream", "text/plain; charset=utf-16", "text"] {
+            assert_eq!(data(b"1", Some(bytes)), binary(b"1"), "{bytes}");
         }
+        assert_eq!(data(b"[1]", None), Ok(Some(Data::Json("[1]".into()))));
+        assert_eq!(data(b"one", None), binary(b"one"));
         assert_eq!(data(b"\xff", Some("text/plain")), binary(b"\xff"));
         assert_eq!(data(b"", Some("application/json")), Ok(None));
     }
