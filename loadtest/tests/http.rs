@@ -29,6 +29,12 @@ const JSON: (&str, &str) = ("Content-Type", "application/json");
 const BINARY: [(&str, &str); 4] = [("ce-specversion", "1.0"), ("ce-id", "1"), ("ce-source", "/http"), ("ce-type", "t")];
 
 /// The token of a client, as a user gets it.
+/// Headers and body of a request, and the event that it makes.
+type Posted<'a> = (&'a [(&'a str, &'a str)], &'a [u8], Value);
+
+/// What is posted where, with which headers and body, and the status, code and value that answer it.
+type Mistake<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<u8>, (u16, Code, Option<u64>));
+
 async fn token(broker: &BrokerProcess, client: &str) -> Result<String> {
     let printed = Cli::of(broker)?.run(&["token", "--client", client], "", PATIENCE).await?;
     ensure!(printed.code == Some(0), "{}", printed.stderr);
@@ -80,7 +86,7 @@ async fn an_event_posted_in_any_mode_reaches_subscribers_as_it_was_meant() -> Re
         event
     };
 
-    let binary: [(&[(&str, &str)], &[u8], Value); 5] = [
+    let binary: [Posted<'_>; 5] = [
         (
             &[("ce-subject", "Euro%20%E2%82%AC%20%F0%9F%98%80"), ("ce-count", "5"), JSON],
             br#"{"mag": 4.50, "place": "here"}"#,
@@ -244,7 +250,7 @@ async fn every_mistake_is_told_as_what_it_is_and_nothing_of_it_is_stored() -> Re
         json!({"specversion": "1.0", "id": "1", "source": "/", "type": "t", "data": "x".repeat(EVENT_BYTES_MAX)});
     let many = format!("[{}]", vec!["1"; BATCH_EVENTS_MAX + 1].join(","));
     let body = |value: Value| value.to_string().into_bytes();
-    let mistakes: Vec<(&str, Vec<(&str, &str)>, Vec<u8>, (u16, Code, Option<u64>))> = vec![
+    let mistakes: Vec<Mistake<'_>> = vec![
         ("POST /", vec![STRUCTURED], body(event("1")), (404, Code::UnknownMessage, None)),
         ("GET /events", vec![], vec![], (405, Code::UnknownMessage, None)),
         ("PUT /events", vec![STRUCTURED], body(event("1")), (405, Code::UnknownMessage, None)),

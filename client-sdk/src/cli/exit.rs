@@ -141,6 +141,12 @@ pub(super) fn unknown_subscription(text: String) -> Failure {
     Failure { exit: Exit::Refused, explanation, text, next: None, stored: None }
 }
 
+/// What was typed is no filter: the same code as if a broker had found it.
+pub(super) fn bad_filter(text: String, next: &str) -> Failure {
+    let explanation = Code::BadFilter.explanation();
+    Failure { exit: Exit::Refused, explanation, text, next: Some(next.to_owned()), stored: None }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::super::exit::{Exit, Failure};
+use super::super::exit::{self, Exit, Failure};
 use super::super::input;
 use crate::protocol::filter::{Dialect, DocumentError, Filter, FilterError, is_document};
 use crate::protocol::limits::FILTER_DOCUMENT_BYTES_MAX;
@@ -77,7 +77,7 @@ impl BadFilter {
             text.push_str("\n    ");
             text.push_str(line);
         }
-        Failure::new(Exit::Refused, text, next)
+        exit::bad_filter(text, next)
     }
 }
 
