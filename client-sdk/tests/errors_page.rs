@@ -43,14 +43,14 @@ fn page() -> String {
     let client = ClientCode::ALL.iter().map(|code| code.explanation());
     let mut page = format!("{INTRODUCTION}\n## What a broker answers\n");
     let titles = ["code", "name", "what has happened", "retry", "stored", "what to do next"];
-    push_groups(&mut page, &BROKER_GROUPS, titles, broker, |row| {
+    push_groups(&mut page, &BROKER_GROUPS, titles, &broker, |row| {
         let stored = if row.outcome == Outcome::Maybe { "maybe" } else { "no" };
         [&row.number.to_string(), row.name, row.meaning, retry(row), stored, row.next].map(str::to_owned)
     });
     page.push_str("\n## What a client finds itself\n\n");
     page.push_str("Whether something was stored does not follow from these: a failed publish says it beside them.\n");
     let titles = ["code", "name", "what has happened", "retry", "what to do next"];
-    push_groups(&mut page, &CLIENT_GROUPS, titles, client, |row| {
+    push_groups(&mut page, &CLIENT_GROUPS, titles, &client, |row| {
         [&row.number.to_string(), row.name, row.meaning, retry(row), row.next].map(str::to_owned)
     });
     page + START
@@ -61,7 +61,7 @@ fn push_groups<const COLUMNS: usize>(
     page: &mut String,
     groups: &[(u16, &str)],
     titles: [&str; COLUMNS],
-    rows: impl Iterator<Item = Explanation> + Clone,
+    rows: &(impl Iterator<Item = Explanation> + Clone),
     cells: impl Fn(&Explanation) -> [String; COLUMNS],
 ) {
     let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));

@@ -25,7 +25,7 @@ fn main() {
         let reading = nanoseconds_each(bytes.len(), || {
             bytes.iter().for_each(|event| {
                 black_box(read(event));
-            })
+            });
         });
         println!("{reading:>9.1}  {:>13}  (reading the envelope of {} {recorded:?})", "", bytes.len());
         for (_, text) in TYPICAL.into_iter().filter(|(of, _)| *of == recorded) {

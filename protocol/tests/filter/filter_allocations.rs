@@ -49,7 +49,7 @@ fn neither_do_errors_nor_anything_that_makes_no_text() {
 #[test]
 fn making_text_undoing_escapes_and_many_values_at_once_allocate() {
     let event = TestEvent::default().with("s", "Text").with_data(r#"{"escaped":"\n"}"#);
-    let many = format!("CONCAT({}) = 'x'", vec!["s"; 9].join(", "));
+    let many = format!("CONCAT({}) = 'x'", ["s"; 9].join(", "));
     for text in ["UPPER(s) = 'TEXT'", "CONCAT(s, s) = 'x'", "data.escaped = 's'", &many] {
         let filter = Filter::compile(text).expect("valid");
         let counted = measure(|| {

@@ -48,22 +48,8 @@ pub fn evaluate(expr: &Expr, event: &dyn Source) -> Outcome {
             other => Plain::Boolean(!boolean(&other)?),
         },
         Expr::Negate(operand) => negated(number(&value(operand)?, false)?)?,
-        Expr::And(operands) => {
-            for operand in operands {
-                if !boolean(&value(operand)?)? {
-                    return Ok(Plain::Boolean(false));
-                }
-            }
-            Plain::Boolean(true)
-        }
-        Expr::Or(operands) => {
-            for operand in operands {
-                if boolean(&value(operand)?)? {
-                    return Ok(Plain::Boolean(true));
-                }
-            }
-            Plain::Boolean(false)
-        }
+        Expr::And(operands) => Plain::Boolean(!any_is(false, operands, event)?),
+        Expr::Or(operands) => Plain::Boolean(any_is(true, operands, event)?),
         Expr::Xor(sides) => {
             let (left, right) = (value(&sides[0])?, value(&sides[1])?);
             Plain::Boolean(boolean(&left)? != boolean(&right)?)
@@ -97,6 +83,16 @@ pub fn evaluate(expr: &Expr, event: &dyn Source) -> Outcome {
             call(*function, &arguments)?
         }
     })
+}
+
+/// Looks no further than the first that is, and no further than the first that errs.
+fn any_is(wanted: bool, operands: &[Expr], event: &dyn Source) -> Result<bool, Wrong> {
+    for operand in operands {
+        if boolean(&evaluate(operand, event)?)? == wanted {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 enum Found {

@@ -238,7 +238,7 @@ fn a_tombstone_outlives_a_restart_and_moves_with_a_snapshot() {
     let mut shard = shard.restarted();
     let expired =
         Reply::Refused(Refusal::Expired { name: NAME.parse().expect("a good name"), incarnation: Incarnation(1) });
-    assert_eq!(shard.apply(vec![subscribe(1, 3600)]), [expired.clone()]);
+    assert_eq!(shard.apply(vec![subscribe(1, 3600)]), std::slice::from_ref(&expired));
     shard.machine.snapshot_to(&shard.path()).expect("snapshot");
 
     let mut other = Shard::new();
