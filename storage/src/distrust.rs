@@ -31,6 +31,8 @@ pub(crate) struct Failure {
     pub(crate) cause: String,
     /// What was written before the failure may not be on the disk, whatever the system shows.
     pub(crate) leaves_doubt: bool,
+    /// It only follows from another, which is told of elsewhere.
+    pub(crate) is_second_hand: bool,
 }
 
 /// How RocksDB begins to tell of a failure to make something durable; a close may tell of one that came late.
@@ -40,23 +42,27 @@ const DURING_A_SYNC: [&str; 4] =
 /// The system takes no more bytes. Those it has taken are as good as before.
 const WANT_OF_SPACE: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
+/// How RocksDB tells of a file that has failed before. Whoever met that failure tells of it, too, and what it was decides.
+const SECOND_HAND: &str = "Seen error";
+
 impl From<rocksdb::Error> for Failure {
     fn from(error: rocksdb::Error) -> Self {
         let cause = error.into_string();
-        Self { leaves_doubt: leaves_doubt(&cause), cause }
+        Self { leaves_doubt: leaves_doubt(&cause), is_second_hand: cause.contains(SECOND_HAND), cause }
     }
 }
 
 /// Doubt is the rule: a failure whose kind is not known may follow from a sync in the background.
 fn leaves_doubt(cause: &str) -> bool {
     let any = |phrases: &[&str]| phrases.iter().any(|phrase| cause.contains(phrase));
-    !any(&WANT_OF_SPACE) || any(&DURING_A_SYNC)
+    let is_excused = any(&WANT_OF_SPACE) || cause.contains(SECOND_HAND);
+    !is_excused || any(&DURING_A_SYNC)
 }
 
 impl From<MarkError> for Failure {
     fn from(error: MarkError) -> Self {
         let leaves_doubt = matches!(error, MarkError::Sync(_));
-        Self { cause: error.into_cause().to_string(), leaves_doubt }
+        Self { cause: error.into_cause().to_string(), leaves_doubt, is_second_hand: false }
     }
 }
 
@@ -68,7 +74,7 @@ impl Failure {
             Step::Sync => true,
             Step::AfterSync | Step::Mark => false,
         };
-        Self { cause: cause.to_string(), leaves_doubt }
+        Self { cause: cause.to_string(), leaves_doubt, is_second_hand: false }
     }
 }
 
@@ -163,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn only_want_of_space_before_a_sync_leaves_no_doubt() {
+    fn only_want_of_space_before_a_sync_and_what_follows_from_a_failure_leave_no_doubt() {
         for (cause, doubt) in [
             (
                 "IO error: No space left on device: While appending to file: /d/000004.log: No space left on device",
@@ -171,6 +177,7 @@ mod tests {
             ),
             ("IO error: No space left on device: While open a file for appending: /d/000009.sst: No space left", false),
             ("IO error: While appending to file: /d/000004.log: Disk quota exceeded", false),
+            ("IO error: Seen error. Skip writing buffer.", false),
             ("IO error: While appending to file: /d/000004.log: Input/output error", true),
             ("IO error: While fdatasync: /d/000004.log: Input/output error", true),
             ("IO error: No space left on device: While fsync: a directory: No space left on device", true),

@@ -63,13 +63,15 @@ impl Disk {
 
     /// Poisons first, so that nothing is acknowledged any more, and then remembers, which may take the failing disk a while.
     fn fail(&self, step: Step, failure: Failure) -> StoreError {
-        let Failure { cause, leaves_doubt } = failure;
+        let Failure { cause, leaves_doubt, is_second_hand } = failure;
         tracing::error!(%step, cause, "the store is poisoned");
         let first = self.poison.get_or_init(|| Poison { step, cause: cause.as_str().into() });
         if leaves_doubt {
             self.distrust.remember(step, &cause);
         }
-        self.failure_is_settled.store(true, Ordering::Release);
+        if !is_second_hand {
+            self.failure_is_settled.store(true, Ordering::Release);
+        }
         StoreError::Poisoned(first.clone())
     }
 
