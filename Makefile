@@ -44,7 +44,7 @@ lint: native
 
 docs: native
 	@$(say) "Documentation"
-	@RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked
 	@.ci/links.sh
 
 audit:

@@ -1,7 +1,7 @@
 //! The groups this broker has replicas of, and the consensus engine behind them.
 //!
 //! Nothing outside this folder sees a type of the engine's (openraft 0.9): others have a [`Group`], which takes entries in
-//! order and says what applying them did, and [`start`], which starts them all. What the engine stores is in our own encoding,
+//! order and says what applying them did, and [`start()`], which starts them all. What the engine stores is in our own encoding,
 //! so its next version is a change of this folder.
 //!
 //! A broker alone is a cluster of one: the same code, with nobody to wait for. A group whose replica dies (its store failed, or

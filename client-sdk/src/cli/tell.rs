@@ -47,7 +47,7 @@ pub(super) fn is_terminal() -> bool {
     std::io::stderr().is_terminal()
 }
 
-/// See https://no-color.org.
+/// See <https://no-color.org>.
 pub(super) fn may_color() -> bool {
     is_terminal() && !is_json() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | control | client, bidirectional, the first one | [`ToBroker`] requests; [`ToClient`] answers and pushes |
 //! | publish | client, bidirectional | [`publish::PublishBatch`] frames; [`publish::Published`] answers |
-//! | feed | broker, unidirectional | [`feed::Delivery`], [`feed::Gap`], [`feed::Omitted`] frames |
+//! | feed | broker, unidirectional | the frames of [`feed`] |
 //!
 //! Requests on the control stream are handled in the order sent, so a client may send hello, login and open in one flight.
 //! Control bodies are MessagePack maps with named fields: an old reader skips fields it does not know, and a new one gives
