@@ -242,6 +242,10 @@ impl Inbox {
         feed.cover.handle_covered(feed.at(range.end));
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Deliveries and notices in order, at most `max` deliveries. None if there is nothing, by now.
     pub(crate) fn pop(&mut self, max: usize) -> Option<Batch> {
         let mut batch = Batch::default();
@@ -386,9 +390,10 @@ impl Inbox {
         self.feeds.iter().filter_map(|feed| feed.chain.patience_ends()).min()
     }
 
-    /// The application has taken everything up to the tails as they were when the session began.
+    /// The application has taken everything up to the tails as they were when the session began. Never between two sessions: the tails of
+    /// the last one say nothing of what has come since.
     pub(crate) fn is_caught_up(&self) -> bool {
-        self.feeds.iter().all(Feed::is_caught_up)
+        self.early.is_none() && self.feeds.iter().all(Feed::is_caught_up)
     }
 
     pub(crate) fn abandon(&mut self) {

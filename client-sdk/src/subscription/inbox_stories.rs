@@ -123,6 +123,18 @@ fn progress_alone_waits_some_minutes() {
 }
 
 #[test]
+fn between_two_sessions_nobody_is_caught_up() {
+    let mut inbox = inbox(10, 10);
+    assert!(inbox.is_caught_up());
+    inbox.handle_disconnected("lost");
+    assert!(!inbox.is_caught_up(), "what has come since is not known yet");
+    inbox.handle_session(&state(10, 12), Instant::now());
+    assert!(!inbox.is_caught_up(), "10 and 11 are missed");
+    receive(&mut inbox, 10, 12, events(&[]));
+    assert!(inbox.is_caught_up());
+}
+
+#[test]
 fn caught_up_means_taken_by_the_application() {
     let mut inbox = inbox(0, 10);
     receive(&mut inbox, 0, 9, events(&[2]));
