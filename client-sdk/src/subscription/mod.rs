@@ -8,7 +8,7 @@ mod stream;
 
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use anyport_protocol::message::Start;
@@ -147,21 +147,43 @@ impl Subscription {
         tokio::time::timeout(timeout, next).await.unwrap_or_else(|_| Some(Batch::default()))
     }
 
-    fn poll_batch(&self, max: usize, context: &std::task::Context<'_>) -> Poll<Option<Batch>> {
-        let mut inbox = self.shared.inbox();
-        let Some(batch) = inbox.pop(max) else {
-            if inbox.over().is_some() {
-                return Poll::Ready(None);
+    fn poll_batch(&self, max: usize, context: &Context<'_>) -> Poll<Option<Batch>> {
+        loop {
+            ready!(self.poll_ready(context));
+            match self.take_batch(max) {
+                // Somebody else has taken it meanwhile.
+                Some(batch) if batch.is_empty() => {}
+                batch => return Poll::Ready(batch),
             }
-            inbox.wait(context.waker());
-            return Poll::Pending;
-        };
+        }
+    }
+
+    /// Waits until [`Subscription::take_batch`] has something to give or the subscription has ended, at most so long. Takes nothing: for
+    /// languages whose runtime may drop the result of a wait that was cancelled.
+    pub async fn ready(&self, timeout: Duration) {
+        let _ = tokio::time::timeout(timeout, poll_fn(|context| self.poll_ready(context))).await;
+    }
+
+    fn poll_ready(&self, context: &Context<'_>) -> Poll<()> {
+        let mut inbox = self.shared.inbox();
+        if !inbox.is_empty() || inbox.over().is_some() {
+            return Poll::Ready(());
+        }
+        inbox.wait(context.waker());
+        Poll::Pending
+    }
+
+    /// What is there by now, at most `max` deliveries and at least one; None once nothing ever will be.
+    pub fn take_batch(&self, max: usize) -> Option<Batch> {
+        let mut inbox = self.shared.inbox();
+        let batch = inbox.pop(max.max(1));
+        let is_over = inbox.over().is_some();
         let due = inbox.is_credit_due() || inbox.has_acks_due();
         drop(inbox);
         if due {
             self.shared.tell_due();
         }
-        Poll::Ready(Some(batch))
+        if batch.is_none() && is_over { None } else { Some(batch.unwrap_or_default()) }
     }
 
     /// The deliveries one by one, as a stream. Notices wait for [`Subscription::next_batch`] or are taken by the stream's own
