@@ -62,7 +62,6 @@ pub struct Client {
     told: Arc<Told>,
     commands: mpsc::Sender<Command>,
     home: Home,
-    dialer: Dialer,
     driver: JoinHandle<()>,
 }
 
@@ -90,13 +89,13 @@ impl Client {
         options.servers.iter().try_for_each(|server| check_server(server))?;
         let director = Director::new(&options.servers).ok_or(Error::NoServer)?;
         let home = Home::new(options.home, &options.name)?;
-        let (dialer, told) = (Dialer::new(options.early_data), Arc::new(Told::new()));
+        let told = Arc::new(Told::new());
         let (commands, inbox) = mpsc::channel(INBOX);
         if let Some(first) = first {
             commands.try_send(first).expect("an empty inbox has room");
         }
-        let driver =
-            Driver::new(home.clone(), options.register, dialer.clone(), director, Arc::clone(&told), inbox).run();
+        let dialer = Dialer::new(options.early_data);
+        let driver = Driver::new(home.clone(), options.register, dialer, director, Arc::clone(&told), inbox).run();
         let driver = AbortOnDrop(Some(tokio::spawn(driver)));
 
         let mut link = told.link.subscribe();
@@ -109,7 +108,7 @@ impl Client {
         }
         let id = *told.client.get().expect("told before the link is up");
         let partitions = *told.partitions.get().expect("told before the link is up");
-        Ok(Self { id, partitions, told, commands, home, dialer, driver: driver.defuse() })
+        Ok(Self { id, partitions, told, commands, home, driver: driver.defuse() })
     }
 
     pub fn id(&self) -> ClientId {
@@ -205,9 +204,10 @@ impl Client {
         }
     }
 
-    /// The network has changed: goes on from a new socket, without a new connection.
-    pub fn rebind(&self) -> std::io::Result<()> {
-        self.dialer.rebind()
+    /// The network has changed: goes on from a new socket, without a new connection. If the broker is not heard there soon, a new
+    /// connection is made; if there is none, one is tried at once.
+    pub async fn network_changed(&self) -> Result<(), Error> {
+        self.ask(|reply| Command::NetworkChanged { reply }).await
     }
 
     /// Ends in good order: acks are made durable, the session is closed. Publishers must be flushed before.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use anyport_client::{Notice, SubscribeOptions};
+use anyport_client::{Notice, Status, SubscribeOptions};
 use anyport_loadtest::drive::{ListenerOptions, Pace, until};
 use anyport_loadtest::fault_proxy::{Cut, FaultProxy, Faults};
 use anyport_loadtest::raw::{RawClient, RawFeed, RawStream};
@@ -212,16 +212,40 @@ async fn a_client_whose_address_changes_in_mid_replay_loses_nothing_and_keeps_it
     phone.has_received(BACKLOG / 8).await?;
     proxy.rebind().await?;
     phone.has_received(BACKLOG / 4).await?;
-    phone.client.rebind()?;
+    phone.client.network_changed().await?;
     phone.has_received(BACKLOG / 3).await?;
     // Both at once, as when a phone leaves the house.
     proxy.rebind().await?;
-    phone.client.rebind()?;
+    phone.client.network_changed().await?;
     assert!(phone.received() < BACKLOG, "the replay is still going on");
     scene.settled(declared).await?;
     assert_eq!(scene.sessions_opened().await?, sessions, "nobody had to connect anew");
     let listened = phone.leave().await?;
     assert!(!listened.notices.iter().any(|notice| matches!(notice, Notice::Reconnecting { .. })));
+    scene.assert_clean();
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_connection_that_is_dead_on_the_new_network_is_given_up_soon() -> Result<()> {
+    let scene = Scene::set().await?;
+    let proxy = FaultProxy::start(scene.broker.address(), Seed::announced()).await?;
+    let phone = scene.client_at(proxy.address(), "phone").await?;
+    let phone = scene.attend(phone, SubscribeOptions::new("all", ""), scene.everything).await?;
+    let producer = scene.producer().await?;
+    producer.publish(0..10).await?;
+    scene.settled(phone.declared).await?;
+
+    proxy.cut(Cut::Both).await?;
+    phone.client.network_changed().await?;
+    let is_seeking = || matches!(phone.client.status(), Status::Connecting { .. });
+    // By itself a connection is given up after thirty seconds of silence.
+    until("the dead connection is given up", Duration::from_secs(10), is_seeking).await?;
+    producer.publish(10..20).await?;
+    proxy.heal().await?;
+    phone.client.network_changed().await?;
+    scene.settled(phone.declared).await?;
+    phone.leave().await?;
     scene.assert_clean();
     Ok(())
 }

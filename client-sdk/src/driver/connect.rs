@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::connected::Ended;
-use super::{Driver, Status, blocking};
+use super::{Command, Driver, Status, blocking};
 use crate::Error;
 use crate::net::{ConnectError, Connection, FrameReader, FrameWriter, Trust};
 
@@ -66,13 +66,20 @@ impl Driver {
         Ok(trust)
     }
 
-    /// Waits, but for commands that end the wait.
+    /// Waits, but for commands that end the wait. On another network a broker may be in reach that was not.
     pub(super) async fn pause(&mut self, wait: Duration) -> Result<(), Ended> {
         let end = tokio::time::Instant::now() + wait;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(end) => return Ok(()),
-                command = self.commands.recv() => self.on_command_offline(command).await?,
+                command = self.commands.recv() => {
+                    let may_reach = matches!(command, Some(Command::NetworkChanged { .. }));
+                    self.on_command_offline(command).await?;
+                    if may_reach {
+                        self.backoff.handle_success();
+                        return Ok(());
+                    }
+                }
             }
         }
     }

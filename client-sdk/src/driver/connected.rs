@@ -7,12 +7,17 @@ use anyport_protocol::{Code, Fault};
 use tokio::task::JoinSet;
 
 use super::answers::Next;
-use super::{Asked, Driver, Link, Status};
+use super::{Asked, Command, Driver, Link, Status};
 use crate::Error;
 use crate::net::{Connection, FrameReader, FrameWriter, StreamError};
 
 /// Acks are saved locally at most so often; the broker has them long before, unless it cannot be reached.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long nothing may be heard on another network before the connection is given up. What is sent there for a start is repeated
+/// several times in it, unless round trips are very long: these are counted, too.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+const SILENCE_ROUND_TRIPS_MAX: u32 = 4;
 
 /// How long the broker may take to close a session in good order.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +46,13 @@ struct Serving {
     leaving: Option<Leave>,
     /// When the broker asked to come back.
     back_after: Option<Duration>,
+    /// On another network nothing has been heard yet.
+    silence: Option<Silence>,
+}
+
+struct Silence {
+    heard_before: u64,
+    deadline: Instant,
 }
 
 struct Leave {
@@ -51,7 +63,8 @@ struct Leave {
 impl Driver {
     /// Serves until the connection ends.
     pub(super) async fn serve(&mut self, connection: &Connection, writer: FrameWriter, reader: FrameReader) -> Ended {
-        let mut serving = Serving { writer, out: Vec::new(), feeds: JoinSet::new(), leaving: None, back_after: None };
+        let feeds = JoinSet::new();
+        let mut serving = Serving { writer, out: Vec::new(), feeds, leaving: None, back_after: None, silence: None };
         let mut ended = self.serve_until_ended(&mut serving, connection, reader).await;
         // No frame of this connection may be counted towards the next.
         serving.feeds.shutdown().await;
@@ -85,14 +98,16 @@ impl Driver {
             let done = tokio::select! {
                 biased;
                 frame = reader.next() => self.on_frame(serving, connection, frame).await,
-                command = self.commands.recv(), if serving.leaving.is_none() => self.on_command_online(serving, command).await,
+                command = self.commands.recv(), if serving.leaving.is_none() => {
+                    self.on_command_online(serving, connection, command).await
+                }
                 stream = connection.accept_feed() => match stream {
                     Ok(stream) => drop_result(serving.feeds.spawn(self.routes.clone().read(stream))),
                     Err(error) => Err(Ended::lost(error.to_string())),
                 },
                 Some(ended) = serving.feeds.join_next() => on_feed_ended(connection, ended),
                 () = self.due.notified() => Ok(()),
-                () = sleep_until(wake), if wake.is_some() => self.on_wake(serving).await,
+                () = sleep_until(wake), if wake.is_some() => self.on_wake(serving, connection).await,
             };
             if let Err(ended) = done {
                 return ended;
@@ -128,13 +143,19 @@ impl Driver {
             return Some(leave.deadline);
         }
         let save = self.session.is_dirty.then(|| self.saved_at + SAVE_EVERY);
-        self.session.next_wake().into_iter().chain(save).min()
+        let silence = serving.silence.as_ref().map(|silence| silence.deadline);
+        self.session.next_wake().into_iter().chain(save).chain(silence).min()
     }
 
-    async fn on_wake(&mut self, serving: &mut Serving) -> Result<(), Ended> {
+    async fn on_wake(&mut self, serving: &mut Serving, connection: &Connection) -> Result<(), Ended> {
         let now = Instant::now();
         if let Some(leave) = serving.leaving.take_if(|leave| now >= leave.deadline) {
             return Err(leave.ended);
+        }
+        if let Some(silence) = serving.silence.take_if(|silence| now >= silence.deadline)
+            && connection.heard_packets() == silence.heard_before
+        {
+            return Err(Ended::lost("the broker is not heard since the network has changed"));
         }
         if self.session.is_unanswered(now) {
             return Err(Ended::lost("the broker answers nothing"));
@@ -194,9 +215,20 @@ impl Driver {
         self.told.link.send_replace(Link::Up(connection.clone()));
     }
 
-    async fn on_command_online(&mut self, serving: &mut Serving, command: Option<super::Command>) -> Result<(), Ended> {
+    async fn on_command_online(
+        &mut self,
+        serving: &mut Serving,
+        connection: &Connection,
+        command: Option<Command>,
+    ) -> Result<(), Ended> {
         let ended = match self.on_command(command).await {
             Asked::Nothing => return Ok(()),
+            Asked::IsItHeard => {
+                let patience = SILENCE_MAX.max(connection.round_trip() * SILENCE_ROUND_TRIPS_MAX);
+                let (heard_before, deadline) = (connection.heard_packets(), Instant::now() + patience);
+                serving.silence = Some(Silence { heard_before, deadline });
+                return Ok(());
+            }
             Asked::Suspend => Ended::Suspended,
             Asked::Close => Ended::Closed,
         };

@@ -64,6 +64,7 @@ pub(crate) enum Command {
     Inquire { question: ToBroker, reply: oneshot::Sender<Result<ToClient, Error>> },
     Suspend { reply: oneshot::Sender<()> },
     Resume { reply: oneshot::Sender<()> },
+    NetworkChanged { reply: oneshot::Sender<()> },
     Close { reply: oneshot::Sender<()> },
 }
 
@@ -122,6 +123,8 @@ pub(crate) struct Driver {
 /// What a command means for the connection.
 enum Asked {
     Nothing,
+    /// Whether the broker is still in reach.
+    IsItHeard,
     Suspend,
     Close,
 }
@@ -208,7 +211,7 @@ impl Driver {
     /// A command while there is no connection: requests are kept for the next one.
     async fn on_command_offline(&mut self, command: Option<Command>) -> Result<(), Ended> {
         match self.on_command(command).await {
-            Asked::Nothing => Ok(()),
+            Asked::Nothing | Asked::IsItHeard => Ok(()),
             Asked::Suspend => Err(Ended::Suspended),
             Asked::Close => Err(Ended::Closed),
         }
@@ -236,6 +239,13 @@ impl Driver {
                 return Asked::Close;
             }
             Some(Command::Resume { reply }) => drop(reply.send(())),
+            Some(Command::NetworkChanged { reply }) => {
+                if let Err(error) = self.dialer.rebind() {
+                    tracing::warn!(%error, "bind a new socket");
+                }
+                let _ = reply.send(());
+                return Asked::IsItHeard;
+            }
             // The client was dropped.
             None => return Asked::Close,
         }
@@ -268,7 +278,7 @@ impl Driver {
                     return true;
                 }
                 command => match self.on_command(command).await {
-                    Asked::Nothing => {}
+                    Asked::Nothing | Asked::IsItHeard => {}
                     Asked::Suspend => self.tell_left(),
                     Asked::Close => return false,
                 },
@@ -304,7 +314,7 @@ impl Driver {
         self.tell_left();
         while let Some(command) = self.commands.recv().await {
             match self.on_command(Some(command)).await {
-                Asked::Nothing => {}
+                Asked::Nothing | Asked::IsItHeard => {}
                 Asked::Suspend => self.tell_left(),
                 Asked::Close => return self.tell_left(),
             }

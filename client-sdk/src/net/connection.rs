@@ -63,6 +63,11 @@ impl Connection {
         self.connection.rtt()
     }
 
+    /// How many datagrams have come, ever.
+    pub(crate) fn heard_packets(&self) -> u64 {
+        self.connection.stats().udp_rx.datagrams
+    }
+
     /// Why the connection has ended, if it has.
     pub(crate) fn close_reason(&self) -> Option<String> {
         self.connection.close_reason().map(|reason| reason.to_string())
