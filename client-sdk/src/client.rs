@@ -15,6 +15,7 @@ use crate::director::Director;
 use crate::driver::{Command, Driver, Link, Status, Told};
 use crate::home::Home;
 use crate::net::{Dialer, check_server};
+use crate::outbox::Outbox;
 use crate::publisher::{Publisher, PublisherOptions};
 use crate::subscription::{SubscribeOptions, Subscription};
 
@@ -136,6 +137,11 @@ impl Client {
 
     pub fn publisher(&self, options: PublisherOptions) -> Publisher {
         Publisher::start(self.partitions, options, self.told.link.subscribe())
+    }
+
+    /// Sends what is in the outbox, and what is put there later, for as long as this client lives.
+    pub async fn send_outbox(&self, outbox: &Outbox) -> Result<(), Error> {
+        outbox.attach(self.partitions, self.told.link.subscribe()).await
     }
 
     /// Opens a subscription: a new one, or the one of that name where it was left. Waits for as long as there is no connection.

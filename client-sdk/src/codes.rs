@@ -64,6 +64,16 @@ anyport_protocol::error_codes! {
         IdentityThere = 1022, retry: false, outcome: SurelyNot,
             next: "choose another name with --client NAME, or replace it with --force";
 
+        /// Another process has this identity's outbox, or another client of this one.
+        OutboxInUse = 1030, retry: true, outcome: SurelyNot,
+            next: "end the other command, or take another identity with --client NAME";
+        /// A file of the outbox is damaged or missing.
+        BadOutbox = 1031, retry: false, outcome: SurelyNot,
+            next: "restore the file from a copy; or move it away, and what it held is not sent";
+        /// The outbox has no room for another event.
+        OutboxFull = 1032, retry: true, outcome: SurelyNot,
+            next: "publish again when a broker has taken what waits, or allow the outbox more bytes";
+
         /// A command line that means nothing.
         WrongUsage = 1100, retry: false, outcome: SurelyNot,
             next: "see anyport --help";

@@ -27,6 +27,12 @@ pub enum Error {
     /// Another process has this identity's session.
     #[error("client {name:?} is in use by {}", holder.map_or("another process".to_owned(), |pid| format!("process {pid}")))]
     InUse { name: String, holder: Option<u32> },
+    /// Another process, or another client of this one, has this identity's outbox.
+    #[error("the outbox {path} is in use by {}", holder.map_or("another process".to_owned(), |pid| format!("process {pid}")))]
+    OutboxInUse { path: PathBuf, holder: Option<u32> },
+    /// What waits in an outbox cannot be what was written.
+    #[error("{path}: {reason}")]
+    BadOutbox { path: PathBuf, reason: String },
     #[error("no certificate authority is trusted: there is no *.pem in {folder}")]
     NoAuthority { folder: PathBuf },
     #[error("{path} holds no certificate: {reason}")]
@@ -98,6 +104,8 @@ impl Error {
             Self::BadClientName { .. } => ClientCode::BadClientName,
             Self::BadSubscriptionName(_) => ClientCode::BadSubscriptionName,
             Self::InUse { .. } => ClientCode::InUse,
+            Self::OutboxInUse { .. } => ClientCode::OutboxInUse,
+            Self::BadOutbox { .. } => ClientCode::BadOutbox,
             Self::NoAuthority { .. } => ClientCode::NoAuthority,
             Self::BadAuthority { .. } => ClientCode::BadAuthority,
             Self::NoServer => ClientCode::NoServer,
@@ -134,9 +142,14 @@ pub enum PublishError {
         "the broker expects number {expected} of this producer, which is not one to be sent next: another run of it is under way, or the log lost its end"
     )]
     Interleaved { expected: u64, outcome: Outcome },
-    /// The client ended before the answer came.
+    /// The client ended before the answer came. An event of an outbox waits there for another client.
     #[error("the client ended: {cause}")]
     Ended { cause: Error, outcome: Outcome },
+    #[error("the outbox holds {bytes} of at most {limit} bytes")]
+    OutboxFull { bytes: u64, limit: u64 },
+    /// The outbox can write nothing more. What it has written is sent after the next start.
+    #[error("the outbox has failed: {cause}")]
+    OutboxFailed { cause: Error },
 }
 
 impl PublishError {
@@ -151,7 +164,8 @@ impl PublishError {
             Self::BadEvent(error) => error.code().explanation(),
             Self::Refused { fault, .. } => fault.explanation(),
             Self::Interleaved { .. } => Code::OutOfSequence.explanation(),
-            Self::Ended { cause, .. } => cause.explanation(),
+            Self::Ended { cause, .. } | Self::OutboxFailed { cause } => cause.explanation(),
+            Self::OutboxFull { .. } => ClientCode::OutboxFull.explanation(),
         };
         Explanation { outcome: self.outcome(), ..explanation }
     }
@@ -159,7 +173,8 @@ impl PublishError {
     /// Was it stored?
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::BadEvent(_) => Outcome::SurelyNot,
+            Self::BadEvent(_) | Self::OutboxFull { .. } => Outcome::SurelyNot,
+            Self::OutboxFailed { .. } => Outcome::Maybe,
             Self::Refused { outcome, .. } | Self::Interleaved { outcome, .. } | Self::Ended { outcome, .. } => *outcome,
         }
     }
@@ -167,7 +182,7 @@ impl PublishError {
     #[must_use]
     pub(crate) fn with_outcome(mut self, new: Outcome) -> Self {
         match &mut self {
-            Self::BadEvent(_) => {}
+            Self::BadEvent(_) | Self::OutboxFull { .. } | Self::OutboxFailed { .. } => {}
             Self::Refused { outcome, .. } | Self::Interleaved { outcome, .. } | Self::Ended { outcome, .. } => {
                 *outcome = new;
             }

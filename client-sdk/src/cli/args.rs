@@ -123,8 +123,13 @@ pub(super) struct Publish {
     #[arg(long, requires = "file")]
     pub(super) resume: bool,
 
+    /// Write events to this device first, and send them when a broker is in reach: now, or by the next command with --outbox. Without
+    /// an event it sends what waits.
+    #[arg(long, conflicts_with_all = ["resume", "rate"])]
+    pub(super) outbox: bool,
+
     /// Attribute `type` of a single event.
-    #[arg(long = "type", value_name = "TYPE", requires = "source", required_unless_present = "file")]
+    #[arg(long = "type", value_name = "TYPE", requires = "source", required_unless_present_any = ["file", "outbox"])]
     pub(super) event_type: Option<String>,
 
     /// Attribute `source`.

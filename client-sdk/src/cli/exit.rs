@@ -124,8 +124,10 @@ impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
         let exit = match &error {
             PublishError::Refused { .. } => Exit::Refused,
-            PublishError::Ended { cause, .. } => Self::from(cause.clone()).exit,
-            PublishError::BadEvent(_) | PublishError::Interleaved { .. } => Exit::Failed,
+            PublishError::Ended { cause, .. } | PublishError::OutboxFailed { cause } => Self::from(cause.clone()).exit,
+            PublishError::BadEvent(_) | PublishError::Interleaved { .. } | PublishError::OutboxFull { .. } => {
+                Exit::Failed
+            }
         };
         let text = match &error {
             PublishError::Refused { fault, .. } => fault.text.clone(),

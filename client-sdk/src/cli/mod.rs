@@ -10,6 +10,7 @@ mod filter;
 mod identity;
 mod input;
 mod interrupt;
+mod outbox;
 mod output;
 mod publish;
 mod register;
@@ -85,6 +86,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
     let mut interrupt = Interrupt::new()?;
     let common = &arguments.common;
     match arguments.verb {
+        Verb::Pub(publish) if publish.outbox => outbox::run(common, publish, &mut interrupt).await,
         Verb::Pub(publish) => publish::run(common, publish, &mut interrupt).await,
         Verb::Sub(subscribe) => subscribe::run(common, subscribe, &mut interrupt).await,
         Verb::Filter(options) => match options.verb {

@@ -149,7 +149,7 @@ impl Run {
     }
 }
 
-fn single_event(options: &Publish) -> Result<Vec<u8>, Failure> {
+pub(super) fn single_event(options: &Publish) -> Result<Vec<u8>, Failure> {
     let attribute = |value: &Option<String>| value.clone().unwrap_or_default();
     let id = Uuid::now_v7().to_string();
     let mut event = Event::builder(id, attribute(&options.source), attribute(&options.event_type));
@@ -168,7 +168,7 @@ fn single_event(options: &Publish) -> Result<Vec<u8>, Failure> {
     Ok(event.build().map_err(bad)?.encode())
 }
 
-fn bad_input(path: &Path, error: &InputError) -> Failure {
+pub(super) fn bad_input(path: &Path, error: &InputError) -> Failure {
     let code = match error {
         InputError::BadLine { .. } | InputError::LongLine { .. } => ClientCode::BadLine,
         InputError::Read { .. } => ClientCode::Unreadable,

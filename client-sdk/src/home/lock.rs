@@ -1,8 +1,9 @@
 //! Locks that end with the process that holds them, however it ends.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
 
 use super::{Home, home_error};
 use crate::Error;
@@ -16,21 +17,37 @@ pub(crate) struct Lock {
 impl Home {
     /// Two sessions of one identity would take over from each other without end, so one process at a time may have it.
     pub(crate) fn lock_session(&self) -> Result<Lock, Error> {
-        let mut file = self.open_lock("session.lock")?;
-        let path = self.file("session.lock");
+        self.lock_now("session.lock")?.map_err(|holder| Error::InUse { name: self.name.clone(), holder })
+    }
+
+    /// The outbox's folder, and the right to it: two who send from one would number its events differently.
+    pub(crate) fn lock_outbox(&self) -> Result<(PathBuf, Lock), Error> {
+        self.make_client_folder()?;
+        let path = self.file("outbox");
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|error| home_error(&path, error))?;
+        match self.lock_now("outbox/lock")? {
+            Ok(lock) => Ok((path, lock)),
+            Err(holder) => Err(Error::OutboxInUse { path, holder }),
+        }
+    }
+
+    /// The lock, or who holds it.
+    fn lock_now(&self, name: &str) -> Result<Result<Lock, Option<u32>>, Error> {
+        let mut file = self.open_lock(name)?;
         match file.try_lock() {
             Ok(()) => {
                 // Who holds it is only for the message to others.
                 let _ =
                     file.set_len(0).and_then(|()| file.rewind()).and_then(|()| write!(file, "{}", std::process::id()));
-                Ok(Lock { _file: file })
+                Ok(Ok(Lock { _file: file }))
             }
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 let _ = file.read_to_string(&mut holder);
-                Err(Error::InUse { name: self.name.clone(), holder: holder.trim().parse().ok() })
+                Ok(Err(holder.trim().parse().ok()))
             }
-            Err(TryLockError::Error(error)) => Err(home_error(&path, error)),
+            Err(TryLockError::Error(error)) => Err(home_error(&self.file(name), error)),
         }
     }
 

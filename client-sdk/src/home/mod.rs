@@ -6,6 +6,7 @@
 //!     clients/<name>/identity.json who the client is: its id and token
 //!     clients/<name>/state         session epoch and cursors, see `state`
 //!     clients/<name>/session.lock  held by the one process that has this identity's session
+//!     clients/<name>/outbox/       events that are not yet at a broker, see `outbox`
 //! ```
 //! Files are replaced whole: written beside, synced, renamed. All calls block briefly.
 
@@ -74,7 +75,7 @@ impl Home {
     }
 }
 
-fn home_error(path: &Path, error: io::Error) -> Error {
+pub(crate) fn home_error(path: &Path, error: io::Error) -> Error {
     Error::Home { path: path.to_owned(), source: Arc::new(error) }
 }
 

@@ -19,11 +19,15 @@ use anyport_protocol::{Number, ProducerId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+#[cfg(test)]
+pub(crate) use numbering::Sending;
 pub use queues::PublishCounts;
-use queues::Queues;
+pub(crate) use queues::{Progress, Queues};
 pub use receipt::{Acked, Receipt};
+pub(crate) use receipt::{BatchReceipt, Follower};
 
 use crate::driver::Link;
+use crate::outbox::KeeperHandle;
 use crate::{Error, PublishError};
 
 /// How a publisher behaves.
@@ -54,7 +58,7 @@ pub struct Publisher {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     queues: Mutex<Queues>,
     /// There may be something to send.
     sendable: Notify,
@@ -71,10 +75,9 @@ struct Probe {
 impl Publisher {
     pub(crate) fn start(partitions: u16, options: PublisherOptions, link: watch::Receiver<Link>) -> Self {
         let producer = options.producer.unwrap_or_else(random_producer);
-        let queues = Mutex::new(Queues::new(partitions, producer, options));
-        let shared = Arc::new(Shared { queues, sendable: Notify::new() });
+        let shared = Arc::new(Shared::new(Queues::new(partitions, producer, options)));
         let (probes, inbox) = mpsc::channel(16);
-        let task = tokio::spawn(task::run(Arc::clone(&shared), producer, link, inbox));
+        let task = tokio::spawn(task::run(Arc::clone(&shared), producer, link, inbox, None));
         Self { shared, probes, task, partitions }
     }
 
@@ -156,8 +159,30 @@ impl Drop for Publisher {
     }
 }
 
+/// Sends what a keeper puts into `queues`, over every connection there will be.
+pub(crate) fn send_outbox(
+    queues: Queues,
+    link: watch::Receiver<Link>,
+    keeper: KeeperHandle,
+) -> (Arc<Shared>, JoinHandle<()>) {
+    let shared = Arc::new(Shared::new(queues));
+    // An outbox asks nothing: its numbers begin with each segment.
+    let (_probes, inbox) = mpsc::channel(1);
+    let producer = ProducerId([0; 16]);
+    let task = task::run(Arc::clone(&shared), producer, link, inbox, Some(keeper));
+    (shared, tokio::spawn(task))
+}
+
 impl Shared {
-    fn queues(&self) -> MutexGuard<'_, Queues> {
+    pub(crate) fn new(queues: Queues) -> Self {
+        Self { queues: Mutex::new(queues), sendable: Notify::new() }
+    }
+
+    pub(crate) fn tell_sendable(&self) {
+        self.sendable.notify_one();
+    }
+
+    pub(crate) fn queues(&self) -> MutexGuard<'_, Queues> {
         // Every critical section leaves the queues whole or panics before it changes them.
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,6 +9,9 @@
 //! latest attempt only. After a refusal nothing is sent past a batch whose fate from before that refusal is still open: hence the
 //! generation.
 //!
+//! Where numbers mean the same events in every process, an earlier one may have cut batches elsewhere: of a batch that the broker has a
+//! part of only the rest is sent.
+//!
 //! Inputs: `handle_batch`, `handle_answer`, `handle_disconnected`, `handle_over`. Output: `next_to_send`, until it says None; what
 //! the inputs return are batches whose fate is known.
 
@@ -16,9 +19,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyport_protocol::event::framed;
 use anyport_protocol::message::publish::Published;
-use anyport_protocol::{Code, Fault, Number, Offset, Outcome, ProducerId};
-use bytes::Bytes;
+use anyport_protocol::{Code, Fault, Number, Offset, Outcome, PartitionId, ProducerId};
+use bytes::{Buf, Bytes};
 
 use super::receipt::BatchReceipt;
 use crate::PublishError;
@@ -37,13 +41,58 @@ pub(crate) struct Batch {
     pub(crate) receipt: Arc<BatchReceipt>,
 }
 
+impl Batch {
+    /// The first so many events, and the others.
+    fn split(self, at: u32) -> (Self, Self) {
+        let first = framed::iter(&self.framed).take(at as usize).flatten();
+        let first_bytes = first.map(|event| framed::OVERHEAD_BYTES + event.len()).sum();
+        let [mut head, mut tail] = [self.framed.clone(), self.framed];
+        head.truncate(first_bytes);
+        tail.advance(first_bytes);
+        let of = |framed, count| Self { framed, count, receipt: Arc::default() };
+        let (head, tail) = (of(head, at), of(tail, self.count - at));
+        for (place, follower) in self.receipt.take_followers() {
+            match place.checked_sub(at) {
+                None => head.receipt.add_follower(place, follower),
+                Some(place) => tail.receipt.add_follower(place, follower),
+            }
+        }
+        (head, tail)
+    }
+}
+
 /// How a batch ended.
 pub(crate) type BatchResult = Result<Stored, PublishError>;
 
-/// Where a batch was stored; unknown if an earlier attempt did it and the broker has forgotten where.
+/// Where a batch was stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stored {
+    pub(crate) partition: PartitionId,
+    /// Unknown if an earlier attempt did it and the broker has forgotten where.
     pub(crate) first: Option<Offset>,
+    /// So many at the beginning were stored by an earlier process, nobody knows where: `first` is the offset of the next.
+    pub(crate) known_from: u32,
+}
+
+impl Stored {
+    /// Of the one event at this place of the batch.
+    pub(crate) fn at_place(self, place: u32) -> Self {
+        let after_first = place.checked_sub(self.known_from);
+        let first = self.first.zip(after_first).map(|(first, after)| first.plus(after.into()));
+        Self { first, known_from: 0, ..self }
+    }
+}
+
+/// Whose the numbers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// The publisher's own: where they can be used no longer it goes on under another id.
+    Own,
+    /// Of a source: in every process the same number is the same event.
+    OfSource,
+    /// Of a segment of an outbox: where they can be used no longer the segment is written anew. An earlier process or connection may
+    /// have sent it.
+    OfSegment { maybe_sent: bool },
 }
 
 /// A batch to send, and its name until it is answered.
@@ -70,6 +119,8 @@ struct Entry {
     attempts: u32,
     /// An attempt's fate was never told.
     doubtful: bool,
+    /// So many events at its beginning were stored by an earlier process.
+    done: u32,
     refused_since: Option<Instant>,
 }
 
@@ -85,11 +136,28 @@ enum State {
     Stored,
 }
 
+impl Entry {
+    fn new(id: u64, batch: Batch) -> Self {
+        Self { id, batch, state: State::Waiting, attempts: 0, doubtful: false, done: 0, refused_since: None }
+    }
+
+    /// How many events are sent.
+    fn count(&self) -> u32 {
+        self.batch.count - self.done
+    }
+
+    fn framed(&self) -> Bytes {
+        let done = framed::iter(&self.batch.framed).take(self.done as usize).flatten();
+        let done_bytes = done.map(|event| framed::OVERHEAD_BYTES + event.len()).sum::<usize>();
+        self.batch.framed.slice(done_bytes..)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Numbering {
+    partition: PartitionId,
     producer: ProducerId,
-    /// The producer's numbers mean the same events in every process, so its id is never changed.
-    fixed: bool,
+    numbers: Numbers,
     patience: Duration,
     /// The first number that is not settled.
     base: Number,
@@ -97,6 +165,8 @@ pub(crate) struct Numbering {
     next_id: u64,
     generation: u32,
     hold_until: Option<Instant>,
+    /// Of a segment: nothing more of it can be sent under these numbers.
+    stuck: bool,
     over: Option<PublishError>,
 }
 
@@ -104,16 +174,18 @@ pub(crate) struct Numbering {
 pub(crate) type Settled = (Batch, BatchResult);
 
 impl Numbering {
-    pub(crate) fn new(producer: ProducerId, fixed: bool, patience: Duration) -> Self {
+    pub(crate) fn new(partition: PartitionId, producer: ProducerId, numbers: Numbers, patience: Duration) -> Self {
         Self {
+            partition,
             producer,
-            fixed,
+            numbers,
             patience,
             base: Number(0),
             entries: VecDeque::new(),
             next_id: 0,
             generation: 0,
             hold_until: None,
+            stuck: false,
             over: None,
         }
     }
@@ -131,9 +203,22 @@ impl Numbering {
         }
         let id = self.next_id;
         self.next_id += 1;
-        let state = State::Waiting;
-        self.entries.push_back(Entry { id, batch, state, attempts: 0, doubtful: false, refused_since: None });
+        let doubtful = self.numbers == Numbers::OfSegment { maybe_sent: true };
+        self.entries.push_back(Entry { doubtful, ..Entry::new(id, batch) });
         None
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck
+    }
+
+    /// What is left of a segment, with how many events of each batch are done with.
+    pub(crate) fn take_unsettled(&mut self) -> impl Iterator<Item = (Batch, u32)> {
+        self.entries.drain(..).filter(|entry| entry.state != State::Stored).map(|entry| (entry.batch, entry.done))
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -155,7 +240,7 @@ impl Numbering {
     }
 
     pub(crate) fn next_to_send(&mut self, now: Instant) -> Option<Sending> {
-        if self.hold_until.is_some_and(|until| now < until) || self.in_flight() >= IN_FLIGHT_MAX {
+        if self.stuck || self.hold_until.is_some_and(|until| now < until) || self.in_flight() >= IN_FLIGHT_MAX {
             return None;
         }
         self.hold_until = None;
@@ -167,7 +252,7 @@ impl Numbering {
         if !self.entries.range(..at).all(settled_or_current) {
             return None;
         }
-        let first = self.base.plus(self.entries.range(..at).map(|entry| u64::from(entry.batch.count)).sum());
+        let first = self.base.plus(self.entries.range(..at).map(|entry| u64::from(entry.count())).sum());
         let entry = &mut self.entries[at];
         entry.attempts += 1;
         entry.state = State::Sent { generation: self.generation, producer: self.producer, first };
@@ -175,8 +260,8 @@ impl Numbering {
             attempt: Attempt { id: entry.id, attempt: entry.attempts },
             producer: self.producer,
             first,
-            count: entry.batch.count,
-            framed: entry.batch.framed.clone(),
+            count: entry.count(),
+            framed: entry.framed(),
         })
     }
 
@@ -188,7 +273,7 @@ impl Numbering {
         now: Instant,
         fresh: ProducerId,
     ) -> Vec<Settled> {
-        let Ok(at) = self.entries.binary_search_by_key(&attempt.id, |entry| entry.id) else { return Vec::new() };
+        let Some(at) = self.entries.iter().position(|entry| entry.id == attempt.id) else { return Vec::new() };
         match (answer, self.entries[at].state) {
             (_, State::Stored) => Vec::new(),
             (Published::Stored { first }, _) => self.settle_stored(at, Some(first)),
@@ -213,7 +298,7 @@ impl Numbering {
         let (producer, first) = sent;
         match (fault.code(), fault.value) {
             (Some(Code::OutOfSequence), Some(expected)) => self.handle_out_of_sequence(at, first, Number(expected)),
-            (Some(Code::ProducerUnknown), _) if !self.fixed => {
+            (Some(Code::ProducerUnknown), _) if self.numbers == Numbers::Own => {
                 let at = if producer == self.producer { self.begin_anew(fresh, at) } else { at };
                 if self.entries[at].doubtful { self.give_up(at, fault) } else { self.send_again(at) }
             }
@@ -224,27 +309,48 @@ impl Numbering {
 
     /// What the broker expects tells what it has: everything below, of this producer, is stored.
     fn handle_out_of_sequence(&mut self, at: usize, first: Number, expected: Number) -> Vec<Settled> {
-        let end = first.plus(u64::from(self.entries[at].batch.count));
+        let end = first.plus(u64::from(self.entries[at].count()));
         if expected >= end {
             return self.settle_stored(at, None);
         }
-        let lost_its_end = expected < self.base;
-        if expected > first || (lost_its_end && self.fixed) {
-            return self.handle_over(&PublishError::Interleaved { expected: expected.0, outcome: Outcome::Maybe });
+        if expected > first {
+            return self.settle_below(at, expected);
         }
-        if lost_its_end {
+        if expected < self.base {
             // Acked events are gone: a relaxed broker's machine has crashed. What follows must be numbered from what is left.
             tracing::warn!(expected = expected.0, base = self.base.0, "the log lost events of this publisher");
-            self.base = expected;
+            match self.numbers {
+                Numbers::Own => self.base = expected,
+                Numbers::OfSource => {
+                    let outcome = Outcome::Maybe;
+                    return self.handle_over(&PublishError::Interleaved { expected: expected.0, outcome });
+                }
+                Numbers::OfSegment { .. } => self.stuck = true,
+            }
         }
         self.send_again(at)
+    }
+
+    /// An earlier process has cut its batches elsewhere: of this one the broker has a part, and so it has all before.
+    fn settle_below(&mut self, at: usize, expected: Number) -> Vec<Settled> {
+        let mut settled = Vec::new();
+        for before in (0..at).rev() {
+            if self.entries[before].state != State::Stored {
+                settled.extend(self.settle_stored(before, None));
+            }
+        }
+        let stored = u32::try_from(expected.0 - self.base.0).expect("within one batch");
+        self.entries[0].done += stored;
+        self.base = expected;
+        settled.extend(self.send_again(0));
+        settled
     }
 
     fn handle_retryable(&mut self, at: usize, fault: Fault, now: Instant, fresh: ProducerId) -> Vec<Settled> {
         let entry = &mut self.entries[at];
         entry.doubtful |= fault.code().is_some_and(|code| code.outcome() == Outcome::Maybe);
         let since = *entry.refused_since.get_or_insert(now);
-        if fault.is(Code::StorageFull) && now >= since + self.patience {
+        if fault.is(Code::StorageFull) && now.duration_since(since) >= self.patience {
             return self.handle_final(at, fault, fresh);
         }
         let wait = fault.retry_after_ms.map_or(RETRY_AFTER, |ms| Duration::from_millis(ms.into()));
@@ -254,8 +360,10 @@ impl Numbering {
 
     fn handle_final(&mut self, at: usize, fault: Fault, fresh: ProducerId) -> Vec<Settled> {
         let outcome = fault.code().map_or(Outcome::Maybe, Code::outcome);
-        if self.fixed {
-            return self.handle_over(&PublishError::Refused { fault, outcome });
+        match self.numbers {
+            Numbers::Own => {}
+            Numbers::OfSource => return self.handle_over(&PublishError::Refused { fault, outcome }),
+            Numbers::OfSegment { .. } => return self.handle_final_in_segment(at, &fault, outcome),
         }
         if self.entries[at].doubtful || outcome == Outcome::Maybe {
             // Its numbers may be taken. Those after it must not be mistaken for it.
@@ -265,6 +373,64 @@ impl Numbering {
         }
         self.generation += 1;
         self.give_up(at, fault)
+    }
+
+    /// What is refused is given up, and the rest needs other numbers: these would leave a hole, or nobody knows what they mean.
+    fn handle_final_in_segment(&mut self, at: usize, fault: &Fault, outcome: Outcome) -> Vec<Settled> {
+        if at > 0 {
+            // The fate of those before it decides what may be done: it is asked again when they have theirs.
+            return self.send_again(at);
+        }
+        self.send_again(0);
+        if fault.is(Code::BadEvent) || fault.is(Code::EventTooLarge) {
+            return self.handle_bad_event(fault);
+        }
+        self.stuck = true;
+        if self.entries[0].doubtful {
+            // It may be stored, and so may be what was sent with it.
+            let refused = PublishError::Refused { fault: fault.clone(), outcome: Outcome::Maybe };
+            let is_given_up = |entry: &Entry| entry.doubtful && entry.state != State::Stored;
+            let (given_up, kept): (VecDeque<Entry>, _) = self.entries.drain(..).partition(is_given_up);
+            self.entries = kept;
+            return given_up.into_iter().map(|entry| (entry.batch, Err(refused.clone()))).collect();
+        }
+        if fault.is(Code::ProducerUnknown) {
+            // Sent once, and that once it was refused: nothing of it is stored.
+            return Vec::new();
+        }
+        let entry = self.entries.pop_front().expect("the refused one");
+        vec![(entry.batch, Err(PublishError::Refused { fault: fault.clone(), outcome }))]
+    }
+
+    /// One event spoils the first batch. Those before it are sent without it: their fate may be open. When they have one it comes first,
+    /// and then neither it nor anything behind it can be stored under these numbers.
+    fn handle_bad_event(&mut self, fault: &Fault) -> Vec<Settled> {
+        let Entry { batch, done, .. } = &self.entries[0];
+        let (batch, done) = (batch.clone(), *done);
+        let named = fault.value.and_then(|place| u32::try_from(place).ok()).unwrap_or_default();
+        let before = done + named.min(batch.count - done - 1);
+        if before > done {
+            let (head, tail) = batch.split(before);
+            self.entries[0].batch = head;
+            let doubtful = self.entries[0].doubtful;
+            self.entries.insert(1, Entry { doubtful, ..Entry::new(self.next_id, tail) });
+            self.next_id += 1;
+            return Vec::new();
+        }
+        self.stuck = true;
+        self.entries.pop_front();
+        let (stored, rest) = batch.split(done);
+        let (bad, rest) = rest.split(1);
+        if rest.count > 0 {
+            self.entries.push_front(Entry::new(self.next_id, rest));
+            self.next_id += 1;
+        }
+        let refused = PublishError::Refused { fault: fault.clone(), outcome: Outcome::SurelyNot };
+        let mut settled = vec![(bad, Err(refused))];
+        if stored.count > 0 {
+            settled.push((stored, Ok(Stored { partition: self.partition, first: None, known_from: 0 })));
+        }
+        settled
     }
 
     fn send_again(&mut self, at: usize) -> Vec<Settled> {
@@ -292,13 +458,14 @@ impl Numbering {
     fn settle_stored(&mut self, at: usize, first: Option<Offset>) -> Vec<Settled> {
         let entry = &mut self.entries[at];
         entry.state = State::Stored;
-        let settled = (entry.batch.clone(), Ok(Stored { first }));
+        let stored = Stored { partition: self.partition, first, known_from: entry.done };
+        let settled = (entry.batch.clone(), Ok(stored));
         // The bytes are not needed again, even if the entry must stay to be counted.
         entry.batch.framed = Bytes::new();
         while let Some(front) = self.entries.front()
             && front.state == State::Stored
         {
-            self.base = self.base.plus(front.batch.count.into());
+            self.base = self.base.plus(front.count().into());
             self.entries.pop_front();
         }
         vec![settled]

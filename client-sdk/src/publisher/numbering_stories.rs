@@ -14,15 +14,19 @@ struct Story {
 }
 
 impl Story {
-    fn new(fixed: bool) -> Self {
-        Self { numbering: Numbering::new(FIRST_ID, fixed, PATIENCE), now: Instant::now() }
+    fn new() -> Self {
+        Self::of(Numbers::Own)
+    }
+
+    fn of(numbers: Numbers) -> Self {
+        Self { numbering: Numbering::new(PartitionId(0), FIRST_ID, numbers, PATIENCE), now: Instant::now() }
     }
 
     /// Puts in batches of these numbers of events; their content tells them apart.
     fn publish(mut self, counts: &[u32]) -> Self {
         for count in counts {
             let framed = Bytes::from(self.numbering.next_id.to_string());
-            let receipt = Arc::new(BatchReceipt::new(PartitionId(0)));
+            let receipt = Arc::default();
             self.numbering.handle_batch(Batch { framed, count: *count, receipt });
         }
         self
@@ -56,7 +60,7 @@ fn numbers(sent: &[(Attempt, u64)]) -> Vec<u64> {
 
 #[test]
 fn batches_go_out_numbered_densely_a_few_at_a_time() {
-    let mut story = Story::new(false).publish(&[3, 1, 2, 5, 1]);
+    let mut story = Story::new().publish(&[3, 1, 2, 5, 1]);
     let sent = story.sent();
     assert_eq!(numbers(&sent), [0, 3, 4, 6]);
     assert_eq!(story.answer(sent[0].0, Published::Stored { first: Offset(40) }), [Ok(Some(40))]);
@@ -65,7 +69,7 @@ fn batches_go_out_numbered_densely_a_few_at_a_time() {
 
 #[test]
 fn an_answer_out_of_order_settles_its_batch_and_spoils_no_number() {
-    let mut story = Story::new(false).publish(&[3, 2]);
+    let mut story = Story::new().publish(&[3, 2]);
     let sent = story.sent();
     assert_eq!(story.answer(sent[1].0, Published::Stored { first: Offset(3) }), [Ok(Some(3))]);
     story = story.publish(&[1]);
@@ -76,7 +80,7 @@ fn an_answer_out_of_order_settles_its_batch_and_spoils_no_number() {
 
 #[test]
 fn after_a_cut_connection_the_same_batches_go_out_under_the_same_numbers() {
-    let mut story = Story::new(false).publish(&[3, 2]);
+    let mut story = Story::new().publish(&[3, 2]);
     let before = story.sent();
     story.numbering.handle_disconnected();
     let again = story.sent();
@@ -87,7 +91,7 @@ fn after_a_cut_connection_the_same_batches_go_out_under_the_same_numbers() {
 
 #[test]
 fn a_busy_broker_is_given_its_time_and_then_everything_in_order() {
-    let mut story = Story::new(false).publish(&[1, 1, 1]);
+    let mut story = Story::new().publish(&[1, 1, 1]);
     let sent = story.sent();
     let busy = Published::Refused(Fault::retry_after(Code::RetryAfter, 30, ""));
     assert_eq!(story.answer(sent[0].0, busy), []);
@@ -100,7 +104,7 @@ fn a_busy_broker_is_given_its_time_and_then_everything_in_order() {
 
 #[test]
 fn nothing_overtakes_a_batch_whose_answer_is_still_to_come() {
-    let mut story = Story::new(false).publish(&[1, 1]);
+    let mut story = Story::new().publish(&[1, 1]);
     let sent = story.sent();
     assert_eq!(story.refuse(sent[1].0, Code::OutOfSequence, 0), []);
     assert_eq!(story.sent(), [], "the first batch was sent before the refusal and is not answered");
@@ -110,7 +114,7 @@ fn nothing_overtakes_a_batch_whose_answer_is_still_to_come() {
 
 #[test]
 fn a_refusal_of_an_earlier_attempt_is_old_news() {
-    let mut story = Story::new(false).publish(&[1]);
+    let mut story = Story::new().publish(&[1]);
     let first = story.sent()[0].0;
     story.numbering.handle_disconnected();
     let second = story.sent()[0].0;
@@ -120,7 +124,7 @@ fn a_refusal_of_an_earlier_attempt_is_old_news() {
 
 #[test]
 fn a_batch_refused_for_good_leaves_no_hole() {
-    let mut story = Story::new(false).publish(&[2, 3, 1]);
+    let mut story = Story::new().publish(&[2, 3, 1]);
     let sent = story.sent();
     assert_eq!(story.refuse(sent[0].0, Code::Forbidden, 0), [Err(Outcome::SurelyNot)]);
     assert_eq!(story.refuse(sent[1].0, Code::OutOfSequence, 0), []);
@@ -130,14 +134,14 @@ fn a_batch_refused_for_good_leaves_no_hole() {
 
 #[test]
 fn numbers_the_broker_already_has_are_stored() {
-    let mut story = Story::new(false).publish(&[2]);
+    let mut story = Story::new().publish(&[2]);
     let sent = story.sent();
     assert_eq!(story.refuse(sent[0].0, Code::OutOfSequence, 2), [Ok(None)]);
 }
 
 #[test]
 fn a_forgotten_producer_goes_on_under_a_new_id_and_tells_what_is_in_doubt() {
-    let mut story = Story::new(false).publish(&[1, 2]);
+    let mut story = Story::new().publish(&[1, 2]);
     let sent = story.sent();
     story.answer(sent[0].0, Published::Stored { first: Offset(0) });
     story.numbering.handle_disconnected();
@@ -152,7 +156,7 @@ fn a_forgotten_producer_goes_on_under_a_new_id_and_tells_what_is_in_doubt() {
 
 #[test]
 fn a_full_disk_is_waited_for_and_then_reported() {
-    let mut story = Story::new(false).publish(&[1]);
+    let mut story = Story::new().publish(&[1]);
     let full = |story: &mut Story| {
         let attempt = story.sent()[0].0;
         story.refuse(attempt, Code::StorageFull, 0)
@@ -164,16 +168,47 @@ fn a_full_disk_is_waited_for_and_then_reported() {
 
 #[test]
 fn a_source_that_numbers_its_own_events_ends_at_what_it_cannot_explain() {
-    let mut story = Story::new(true).publish(&[4, 1]);
+    let mut story = Story::of(Numbers::OfSource).publish(&[4, 1]);
     let sent = story.sent();
-    assert_eq!(story.refuse(sent[0].0, Code::OutOfSequence, 2), [Err(Outcome::Maybe), Err(Outcome::Maybe)]);
-    let receipt = Arc::new(BatchReceipt::new(PartitionId(0)));
-    assert!(story.numbering.handle_batch(Batch { framed: Bytes::new(), count: 1, receipt }).is_some());
+    story.answer(sent[0].0, Published::Stored { first: Offset(0) });
+    assert_eq!(story.refuse(sent[1].0, Code::OutOfSequence, 2), [Err(Outcome::Maybe)]);
+    let batch = Batch { framed: Bytes::new(), count: 1, receipt: Arc::default() };
+    assert!(story.numbering.handle_batch(batch).is_some());
+}
+
+/// A batch of events of one letter each.
+fn batch(letters: &str) -> Batch {
+    let mut run = Vec::new();
+    letters.chars().for_each(|letter| framed::push(&mut run, letter.to_string().as_bytes()));
+    Batch { framed: run.into(), count: letters.len() as u32, receipt: Arc::default() }
+}
+
+fn letters(framed: &Bytes) -> String {
+    framed::iter(framed).map(|event| String::from_utf8_lossy(event.expect("whole")).into_owned()).collect()
+}
+
+#[test]
+fn of_a_batch_that_an_earlier_run_cut_elsewhere_only_the_rest_is_sent() {
+    let mut story = Story::of(Numbers::OfSource);
+    for letters in ["ab", "cde"] {
+        story.numbering.handle_batch(batch(letters));
+    }
+    let sent = story.sent();
+    assert_eq!(story.refuse(sent[1].0, Code::OutOfSequence, 3), [Ok(None)], "a and b are stored, too");
+    let rest = story.sendings();
+    assert_eq!((letters(&rest[0].framed).as_str(), rest[0].first, rest[0].count), ("de", Number(3), 2));
+    let stored = Published::Stored { first: Offset(40) };
+    let (_, result) = story.numbering.handle_answer(rest[0].attempt, stored, story.now, FRESH_ID).remove(0);
+    let stored = result.expect("stored");
+    let offsets = [0, 1, 2].map(|place| stored.at_place(place).first);
+    assert_eq!(offsets, [None, Some(Offset(40)), Some(Offset(41))], "where c lies is not known");
+    story.numbering.handle_batch(batch("f"));
+    assert_eq!(numbers(&story.sent()), [5]);
 }
 
 #[test]
 fn a_resumed_source_begins_where_the_broker_stands() {
-    let mut story = Story::new(true);
+    let mut story = Story::of(Numbers::OfSource);
     story.numbering.handle_resume_point(Number(17));
     assert_eq!(numbers(&story.publish(&[2, 1]).sent()), [17, 19]);
 }
@@ -224,7 +259,7 @@ proptest! {
     /// Whatever happens to batches and answers, everything is stored exactly once and in the order it was published.
     #[test]
     fn everything_is_stored_once_and_in_order(counts in prop::collection::vec(1u32..5, 1..20), fates in fates()) {
-        let mut story = Story::new(false).publish(&counts);
+        let mut story = Story::new().publish(&counts);
         let mut sequencer = Sequencer::default();
         let mut late = Vec::new();
         let mut fates = fates.into_iter();

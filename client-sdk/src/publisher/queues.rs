@@ -5,26 +5,34 @@
 //!
 //! Called by whoever publishes: `push`, `is_full`. By the publisher's task: `next_to_send`, `handle_*`. What either must do
 //! afterwards (wake the other) is returned or left in `wakers`.
+//!
+//! With an outbox they hold the events of one segment at a time: its keeper calls `begin_segment` and `push_stored`, and looks at
+//! `progress` when the task tells it to.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyport_protocol::event::framed;
 use anyport_protocol::limits::{BATCH_EVENTS_MAX, ENTRY_BYTES_TARGET};
 use anyport_protocol::message::publish::Published;
 use anyport_protocol::{Number, Outcome, PartitionId, ProducerId};
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use super::PublisherOptions;
-use super::numbering::{Attempt, Batch, IN_FLIGHT_MAX, Numbering, Sending, Settled};
-use super::receipt::{BatchReceipt, Receipt};
+use super::numbering::{Attempt, Batch, BatchResult, IN_FLIGHT_MAX, Numbering, Numbers, Sending, Settled};
+use super::receipt::{BatchReceipt, Follower, Receipt};
 use crate::PublishError;
+use crate::outbox::{Refused, Waiting};
 
 /// Batches that may be under way whatever their size: one being committed, one to be next. More must be worth their overhead.
 const SMALL_IN_FLIGHT_MAX: usize = 2;
 const WORTH_SENDING_BYTES: usize = 64 << 10;
+
+/// An outbox waits as long as its broker is full.
+const FOR_EVER: Duration = Duration::MAX;
 
 /// What a publisher has done so far, in events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,7 +46,7 @@ pub struct PublishCounts {
 }
 
 #[derive(Debug)]
-pub(super) struct Queues {
+pub(crate) struct Queues {
     partitions: Vec<PartitionQueue>,
     /// Whose turn is next.
     turn: usize,
@@ -53,6 +61,32 @@ pub(super) struct Queues {
     wakers: Vec<Waker>,
     /// Why nothing can be published any more.
     over: Option<PublishError>,
+    outbox: Option<OfOutbox>,
+}
+
+/// What its keeper wants to know.
+#[derive(Debug)]
+struct OfOutbox {
+    waiting: watch::Sender<Waiting>,
+    refused: Vec<Refused>,
+}
+
+/// How far a segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Sending,
+    Settled,
+    /// Some of it cannot be sent under the segment's numbers. Nothing else is left, or something is.
+    Stuck {
+        alone: bool,
+    },
+}
+
+/// An event of a segment that is neither stored nor refused.
+#[derive(Debug)]
+pub(crate) struct Unsettled {
+    pub(crate) event: Bytes,
+    pub(crate) follower: Follower,
 }
 
 #[derive(Debug)]
@@ -66,12 +100,13 @@ struct PartitionQueue {
 
 impl Queues {
     pub(super) fn new(partitions: u16, producer: ProducerId, options: PublisherOptions) -> Self {
+        let numbers = if options.producer.is_some() { Numbers::OfSource } else { Numbers::Own };
         let queue = |id| PartitionQueue {
             id: PartitionId(id),
-            numbering: Numbering::new(producer, options.producer.is_some(), options.patience),
+            numbering: Numbering::new(PartitionId(id), producer, numbers, options.patience),
             open: Vec::new(),
             open_count: 0,
-            open_receipt: Arc::new(BatchReceipt::new(PartitionId(id))),
+            open_receipt: Arc::default(),
         };
         Self {
             partitions: (0..partitions).map(queue).collect(),
@@ -84,7 +119,65 @@ impl Queues {
             failure: None,
             wakers: Vec::new(),
             over: None,
+            outbox: None,
         }
+    }
+
+    /// Of an outbox: nothing is sent before its first segment begins.
+    pub(crate) fn of_outbox(partitions: u16, waiting: watch::Sender<Waiting>) -> Self {
+        let queues = Self::new(partitions, ProducerId([0; 16]), PublisherOptions::default());
+        Self { outbox: Some(OfOutbox { waiting, refused: Vec::new() }), ..queues }
+    }
+
+    /// The segment before is settled or taken out. Of this one the first events of each partition are done with: so many.
+    pub(crate) fn begin_segment(&mut self, producer: ProducerId, done: &[u64], maybe_sent: bool) {
+        self.requests.clear();
+        self.bytes = 0;
+        let numbers = Numbers::OfSegment { maybe_sent };
+        for (queue, done) in self.partitions.iter_mut().zip(done) {
+            debug_assert!(queue.open_count == 0 && queue.numbering.is_empty(), "the segment before is done with");
+            queue.numbering = Numbering::new(queue.id, producer, numbers, FOR_EVER);
+            queue.numbering.handle_resume_point(Number(*done));
+        }
+    }
+
+    /// Takes an event of the segment, and who is to be told of its fate. Returns whether its batch could be sent now.
+    pub(crate) fn push_stored(&mut self, partition: PartitionId, event: &[u8], follower: Follower) -> bool {
+        let (receipt, sendable) = self.push(partition, event);
+        receipt.add_follower(follower);
+        sendable
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        let is_stuck = |queue: &PartitionQueue| queue.numbering.is_stuck();
+        let is_done = |queue: &PartitionQueue| queue.open_count == 0 && queue.numbering.is_empty();
+        match self.partitions.iter().any(is_stuck) {
+            true => Progress::Stuck { alone: self.partitions.iter().all(|queue| is_stuck(queue) || is_done(queue)) },
+            false if self.partitions.iter().all(is_done) => Progress::Settled,
+            false => Progress::Sending,
+        }
+    }
+
+    /// What was refused for good since it was asked last.
+    pub(crate) fn take_refused(&mut self) -> Vec<Refused> {
+        self.outbox.as_mut().map(|outbox| std::mem::take(&mut outbox.refused)).unwrap_or_default()
+    }
+
+    /// Takes out what is left of the segment, in order.
+    pub(crate) fn take_unsettled(&mut self) -> Vec<Unsettled> {
+        let mut unsettled = Vec::new();
+        for queue in &mut self.partitions {
+            let closed = queue.close();
+            debug_assert!(closed.is_empty(), "nothing is over");
+            for (batch, done) in queue.numbering.take_unsettled() {
+                let mut followers: HashMap<u32, Follower> = batch.receipt.take_followers().into_iter().collect();
+                for (place, event) in (0..).zip(framed::iter(&batch.framed).flatten()).skip(done as usize) {
+                    let follower = followers.remove(&place).unwrap_or_default();
+                    unsettled.push(Unsettled { event: batch.framed.slice_ref(event), follower });
+                }
+            }
+        }
+        unsettled
     }
 
     pub(super) fn over(&self) -> Option<PublishError> {
@@ -121,7 +214,7 @@ impl Queues {
     }
 
     /// The next batch to write, with its request number; partitions take turns.
-    pub(super) fn next_to_send(&mut self, now: Instant) -> Option<(u32, PartitionId, Sending)> {
+    pub(crate) fn next_to_send(&mut self, now: Instant) -> Option<(u32, PartitionId, Sending)> {
         for step in 0..self.partitions.len() {
             let index = (self.turn + step) % self.partitions.len();
             let queue = &mut self.partitions[index];
@@ -153,18 +246,18 @@ impl Queues {
         request
     }
 
-    pub(super) fn handle_answer(&mut self, request: u32, answer: Published, now: Instant, fresh: ProducerId) {
+    pub(crate) fn handle_answer(&mut self, request: u32, answer: Published, now: Instant, fresh: ProducerId) {
         let Some((index, attempt)) = self.requests.remove(&request) else { return };
         let settled = self.partitions[index].numbering.handle_answer(attempt, answer, now, fresh);
         self.settle(settled);
     }
 
-    pub(super) fn handle_disconnected(&mut self) {
+    pub(crate) fn handle_disconnected(&mut self) {
         self.requests.clear();
         self.partitions.iter_mut().for_each(|queue| queue.numbering.handle_disconnected());
     }
 
-    pub(super) fn handle_over(&mut self, cause: &PublishError) {
+    pub(crate) fn handle_over(&mut self, cause: &PublishError) {
         self.over = Some(cause.clone());
         for index in 0..self.partitions.len() {
             let mut settled = self.partitions[index].close();
@@ -201,6 +294,9 @@ impl Queues {
         for (batch, result) in settled {
             let events = u64::from(batch.count);
             self.bytes -= batch.framed.len();
+            if let Some(outbox) = &mut self.outbox {
+                outbox.handle_settled(&batch, &result);
+            }
             match &result {
                 Ok(_) => self.counts.acked += events,
                 Err(error) => {
@@ -213,6 +309,20 @@ impl Queues {
             }
             batch.receipt.settle(result);
         }
+    }
+}
+
+impl OfOutbox {
+    fn handle_settled(&mut self, batch: &Batch, result: &BatchResult) {
+        if let Err(PublishError::Refused { fault, outcome }) = result {
+            let refused =
+                |event| Refused { event: batch.framed.slice_ref(event), fault: fault.clone(), outcome: *outcome };
+            self.refused.extend(framed::iter(&batch.framed).flatten().map(refused));
+        } else if result.is_err() {
+            // The client has ended. What it has not sent waits for another.
+            return;
+        }
+        self.waiting.send_modify(|waiting| waiting.handle_settled(batch.count.into(), result.as_ref().err()));
     }
 }
 
@@ -230,7 +340,7 @@ impl PartitionQueue {
         if self.open_count == 0 {
             return Vec::new();
         }
-        let receipt = std::mem::replace(&mut self.open_receipt, Arc::new(BatchReceipt::new(self.id)));
+        let receipt = std::mem::replace(&mut self.open_receipt, Arc::default());
         // The next batch will be about as large.
         let next = Vec::with_capacity(self.open.len());
         let framed = Bytes::from(std::mem::replace(&mut self.open, next));

@@ -3,46 +3,70 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use anyport_protocol::{Offset, PartitionId};
 
-use super::numbering::BatchResult;
+use super::numbering::{BatchResult, Stored};
 use crate::PublishError;
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct BatchReceipt {
-    partition: PartitionId,
     result: OnceLock<BatchResult>,
-    wakers: Mutex<Vec<Waker>>,
+    waiting: Mutex<Waiting>,
 }
 
-impl BatchReceipt {
-    pub(crate) fn new(partition: PartitionId) -> Self {
-        Self { partition, result: OnceLock::new(), wakers: Mutex::default() }
-    }
+#[derive(Debug, Default)]
+struct Waiting {
+    wakers: Vec<Waker>,
+    /// By place: receipts that were given before the event had a batch.
+    followers: Vec<(u32, Follower)>,
+}
 
+/// Of an event that was published before it had a batch. Gone if nobody wants to know.
+pub(crate) type Follower = Weak<BatchReceipt>;
+
+impl BatchReceipt {
     pub(crate) fn settle(&self, result: BatchResult) {
         // A batch is settled once; a second result could only repeat the first.
         let _ = self.result.set(result);
-        let wakers = std::mem::take(&mut *self.wakers.lock().unwrap_or_else(PoisonError::into_inner));
+        let Waiting { wakers, followers } = std::mem::take(&mut *self.waiting());
         wakers.into_iter().for_each(Waker::wake);
+        for (place, follower) in followers {
+            if let (Some(follower), Some(result)) = (follower.upgrade(), self.result.get()) {
+                follower.settle(result.clone().map(|stored| stored.at_place(place)));
+            }
+        }
     }
 
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<&BatchResult> {
         if let Some(result) = self.result.get() {
             return Poll::Ready(result);
         }
-        let mut wakers = self.wakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.waiting();
         // Looked at again under the lock: `settle` sets before it takes the wakers.
         if let Some(result) = self.result.get() {
             return Poll::Ready(result);
         }
-        if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-            wakers.push(context.waker().clone());
+        if !waiting.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            waiting.wakers.push(context.waker().clone());
         }
         Poll::Pending
+    }
+
+    /// The event at this place has had a receipt of its own. Places come in order.
+    pub(crate) fn add_follower(&self, place: u32, follower: Follower) {
+        self.waiting().followers.push((place, follower));
+    }
+
+    /// Takes those who follow, to be told by other batches.
+    pub(crate) fn take_followers(&self) -> Vec<(u32, Follower)> {
+        std::mem::take(&mut self.waiting().followers)
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -67,8 +91,9 @@ impl Receipt {
         Self { batch, place }
     }
 
-    pub fn partition(&self) -> PartitionId {
-        self.batch.partition
+    /// The event has had a receipt of its own.
+    pub(crate) fn add_follower(&self, follower: Follower) {
+        self.batch.add_follower(self.place, follower);
     }
 
     /// The result, if it is known by now.
@@ -77,9 +102,8 @@ impl Receipt {
     }
 
     fn of_batch(&self, result: &BatchResult) -> Result<Acked, PublishError> {
-        let stored = result.as_ref().map_err(Clone::clone)?;
-        let offset = stored.first.map(|first| first.plus(self.place.into()));
-        Ok(Acked { partition: self.batch.partition, offset })
+        let Stored { partition, first, .. } = result.as_ref().map_err(Clone::clone)?.at_place(self.place);
+        Ok(Acked { partition, offset: first })
     }
 }
 

@@ -13,9 +13,11 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
+use super::queues::Progress;
 use super::{Probe, Shared, random_producer};
 use crate::driver::Link;
 use crate::net::{Connection, StreamError};
+use crate::outbox::KeeperHandle;
 use crate::{Error, PublishError};
 
 /// Encoded and not yet taken by the transport.
@@ -35,12 +37,13 @@ pub(super) async fn run(
     producer: ProducerId,
     mut link: watch::Receiver<Link>,
     inbox: mpsc::Receiver<Probe>,
+    keeper: Option<KeeperHandle>,
 ) {
-    let mut task = Task::new(shared, producer, inbox);
+    let mut task = Task::new(shared, producer, inbox, keeper);
     loop {
         let connection = match next_connection(&mut link).await {
             Ok(connection) => connection,
-            Err(cause) => return task.end(cause),
+            Err(cause) => return task.end(cause).await,
         };
         let ended = tokio::select! {
             ended = task.serve(&connection) => ended,
@@ -50,6 +53,9 @@ pub(super) async fn run(
             tracing::debug!(%error, "publish stream");
         }
         task.handle_disconnected();
+        if let Some(keeper) = &task.keeper {
+            keeper.disconnected().await;
+        }
         if !connection.is_closed() {
             sleep(STREAM_RETRY).await;
         }
@@ -81,12 +87,19 @@ struct Task {
     probes_held_until: Option<Instant>,
     /// Sent, by request.
     probing: HashMap<u32, Probe>,
+    /// Of the outbox whose events these are.
+    keeper: Option<KeeperHandle>,
 }
 
 impl Task {
-    fn new(shared: Arc<Shared>, producer: ProducerId, inbox: mpsc::Receiver<Probe>) -> Self {
-        let (probes, probing) = (Vec::new(), HashMap::new());
-        Self { shared, producer, inbox, outgoing: Vec::new(), probes, probes_held_until: None, probing }
+    fn new(
+        shared: Arc<Shared>,
+        producer: ProducerId,
+        inbox: mpsc::Receiver<Probe>,
+        keeper: Option<KeeperHandle>,
+    ) -> Self {
+        let (outgoing, probes, probing) = (Vec::new(), Vec::new(), HashMap::new());
+        Self { shared, producer, inbox, outgoing, probes, probes_held_until: None, probing, keeper }
     }
 
     async fn serve(&mut self, connection: &Connection) -> Result<(), StreamError> {
@@ -96,7 +109,10 @@ impl Task {
             tokio::select! {
                 biased;
                 frame = reader.next() => match frame? {
-                    Some((header, body)) => self.on_frame(header, &body)?,
+                    Some((header, body)) => {
+                        self.on_frame(header, &body)?;
+                        self.tell_keeper().await;
+                    }
                     None => return Ok(()),
                 },
                 written = writer.write_some(&mut self.outgoing), if !self.outgoing.is_empty() => written?,
@@ -104,6 +120,14 @@ impl Task {
                 () = self.shared.sendable.notified() => {}
                 () = sleep_until(hold_until), if hold_until.is_some() => {}
             }
+        }
+    }
+
+    async fn tell_keeper(&self) {
+        if let Some(keeper) = &self.keeper
+            && self.shared.queues().progress() != Progress::Sending
+        {
+            keeper.look().await;
         }
     }
 
@@ -189,7 +213,10 @@ impl Task {
         self.shared.queues().handle_disconnected();
     }
 
-    fn end(mut self, cause: Error) {
+    async fn end(mut self, cause: Error) {
+        if let Some(keeper) = &self.keeper {
+            keeper.detach().await;
+        }
         let over = PublishError::Ended { cause, outcome: Outcome::SurelyNot };
         self.inbox.close();
         self.handle_disconnected();
