@@ -67,6 +67,9 @@ macro_rules! messages {
         pub enum $set { $($name($name),)* }
 
         impl $set {
+            /// Every type, with its number.
+            pub const TYPES: &'static [(u16, &'static str)] = &[$(($number, stringify!($name))),*];
+
             pub fn decode(message_type: u16, body: &[u8]) -> Result<Self, DecodeError> {
                 match message_type {
                     $($number => rmp_serde::from_slice(body).map(Self::$name)
