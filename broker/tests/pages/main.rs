@@ -1,0 +1,4 @@
+//! Pages for operators say what the code says.
+
+mod advice;
+mod configuration;
