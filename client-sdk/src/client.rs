@@ -54,6 +54,22 @@ impl Default for ClientOptions {
     }
 }
 
+impl ClientOptions {
+    /// The defaults, but for what the environment names as it does for the `anyport` command: ANYPORT_SERVER (several are separated by
+    /// commas), ANYPORT_HOME, ANYPORT_CLIENT.
+    pub fn from_env() -> Self {
+        let named = |variable| std::env::var(variable).ok().filter(|value| !value.is_empty());
+        let default = Self::default();
+        Self {
+            servers: named("ANYPORT_SERVER")
+                .map_or(default.servers, |servers| servers.split(',').map(str::to_owned).collect()),
+            home: named("ANYPORT_HOME").map_or(default.home, PathBuf::from),
+            name: named("ANYPORT_CLIENT").unwrap_or(default.name),
+            ..default
+        }
+    }
+}
+
 /// A connected client. All its work is done by a background task that reconnects by itself, so futures of this type may be
 /// dropped at any time. Dropping the client ends it without waiting; [`Client::close`] ends it in good order.
 #[derive(Debug)]

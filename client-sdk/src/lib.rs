@@ -14,7 +14,7 @@
 //! # }
 //! ```
 //!
-//! Read [`Client`] first, then [`Publisher`] and [`Subscription`]. What decides is in plain state machines (`numbering`, `chain`,
+//! Complete programs are in `client-sdk/examples`. Read [`Client`] first, then [`Publisher`] and [`Subscription`]. What decides is in plain state machines (`numbering`, `chain`,
 //! `cover`, `inbox`, `session`, `director`), what awaits is in thin tasks around them. This crate stores no events and knows no broker
 //! from the inside. Its types own what they hold, so that bindings for other languages can wrap them.
 
