@@ -62,7 +62,7 @@ impl Driver {
 
     fn know_client(&mut self) {
         if let Some(identity) = &self.identity {
-            self.session.client = Some(identity.client);
+            self.session.handle_client(identity.client);
             let _ = self.told.client.set(identity.client);
         }
     }

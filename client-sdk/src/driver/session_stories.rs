@@ -371,6 +371,21 @@ fn a_token_of_another_client_is_refused() {
 }
 
 #[test]
+fn a_token_given_before_the_client_is_known_is_looked_at_once_it_is() {
+    let (mut story, subscription) = Story::with_quakes();
+    for (client, is_refused) in [(8, true), (9, false)] {
+        let mut later = story.later_process();
+        later.session.client = None;
+        let token = Some(subscription.resume_token());
+        let options = SubscribeOptions { resume_token: token, ..SubscribeOptions::new("quakes", "filter") };
+        let mut answer = later.want(options);
+        assert!(answer.try_recv().is_err(), "nobody can tell yet");
+        later.session.handle_client(ClientId([client; 16]));
+        assert_eq!(matches!(answer.try_recv(), Ok(Err(Error::BadResumeToken { .. }))), is_refused, "{client}");
+    }
+}
+
+#[test]
 fn a_silent_broker_is_noticed() {
     let mut story = Story::new();
     let _answer = story.want(SubscribeOptions::new("quakes", ""));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_protocol::message::{Credit, Reopen, Subscribe, Subscribed, SubscriptionState, ToBroker, Unsubscribe};
-use anyport_protocol::{Code, Cursor, Fault, Incarnation, Outcome, SubscriptionName};
+use anyport_protocol::{ClientId, Code, Cursor, Fault, Incarnation, Outcome, SubscriptionName};
 use tokio::sync::oneshot;
 
 use super::answers::{Next, leave};
@@ -13,6 +13,8 @@ use super::session::{Active, RETRY_AFTER, Request, Session};
 use crate::Error;
 use crate::home::{ResumeToken, larger};
 use crate::subscription::{Inbox, Shared, SubscribeOptions, Subscription};
+
+const OTHER_CLIENT: &str = "it is of another client";
 
 #[derive(Debug)]
 pub(super) struct Wanted {
@@ -98,8 +100,17 @@ impl Session {
         let token = options.resume_token.as_deref().map(|bytes| ResumeToken::decode(bytes).map_err(bad)).transpose()?;
         match &token {
             Some(token) if token.name != name => Err(bad("it is of another subscription")),
-            Some(token) if Some(token.client) != self.client => Err(bad("it is of another client")),
+            Some(token) if self.client.is_some_and(|client| client != token.client) => Err(bad(OTHER_CLIENT)),
             _ => Ok((name, token)),
+        }
+    }
+
+    /// Who this client is, which is not known before the identity is read. What was wanted before is looked at again.
+    pub(super) fn handle_client(&mut self, client: ClientId) {
+        self.client = Some(client);
+        let is_of_another = |wanted: &mut Wanted| wanted.token.as_ref().is_some_and(|token| token.client != client);
+        for wanted in self.wanted.extract_if(.., is_of_another) {
+            wanted.answer(Err(Error::BadResumeToken { reason: OTHER_CLIENT }));
         }
     }
 
