@@ -41,6 +41,11 @@ impl Cli {
         Self::new(&broker.home(), &broker.address().to_string())
     }
 
+    /// An example of the SDK in place of `anyport`: it finds identity and broker in the same variables.
+    pub fn of_example(name: &'static str, broker: &BrokerProcess) -> Result<Self> {
+        Ok(Self { program: Program::Example(name).find()?, ..Self::of(broker)? })
+    }
+
     /// Runs a command to its end with this text as its stdin; a command that takes longer is killed and is an error.
     pub async fn run(&self, arguments: &[&str], stdin: &str, within: Duration) -> Result<CliOutput> {
         let mut command = self.command(arguments);

@@ -10,39 +10,49 @@ use anyhow::{Context, Result, bail};
 pub enum Program {
     Broker,
     Cli,
+    /// One of `client-sdk/examples`.
+    Example(&'static str),
 }
 
 impl Program {
-    fn name(self) -> &'static str {
+    /// Where cargo puts it, from `target/debug` on.
+    fn path(self) -> PathBuf {
         match self {
-            Self::Broker => "anyportd",
-            Self::Cli => "anyport",
+            Self::Broker => "anyportd".into(),
+            Self::Cli => "anyport".into(),
+            Self::Example(name) => Path::new("examples").join(name),
         }
     }
 
-    fn variable(self) -> &'static str {
+    fn variable(self) -> Option<&'static str> {
         match self {
-            Self::Broker => "ANYPORTD",
-            Self::Cli => "ANYPORT_CLI",
+            Self::Broker => Some("ANYPORTD"),
+            Self::Cli => Some("ANYPORT_CLI"),
+            Self::Example(_) => None,
         }
     }
 
     /// What its variable (ANYPORTD, ANYPORT_CLI) names, else the file beside the running executable or in a folder
     /// above it: a test runs from `target/debug/deps`, a program from `target/debug`.
     pub fn find(self) -> Result<PathBuf> {
-        if let Some(named) = std::env::var_os(self.variable()) {
-            let named = PathBuf::from(named);
+        if let Some(variable) = self.variable()
+            && let Some(named) = std::env::var_os(variable).map(PathBuf::from)
+        {
             return if named.is_file() {
                 Ok(named)
             } else {
-                bail!("{} names {}: no such file", self.variable(), named.display())
+                bail!("{variable} names {}: no such file", named.display())
             };
         }
-        let this = std::env::current_exe().context("find the running executable")?;
-        let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join(self.name()));
+        let (this, path) = (std::env::current_exe().context("find the running executable")?, self.path());
+        let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join(&path));
         match beside.clone().find(|path| path.is_file()) {
             Some(path) => Ok(path),
-            None => bail!("{} is not built: looked for {:?}", self.name(), beside.collect::<Vec<_>>()),
+            None => bail!(
+                "{} is not built (cargo build --workspace --all-targets): looked for {:?}",
+                path.display(),
+                beside.collect::<Vec<_>>()
+            ),
         }
     }
 }
