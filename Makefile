@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # `make -j` would mix the output of steps that compile with all cores anyway.
 .NOTPARALLEL:
-.PHONY: help demo test torture bench check lint docs audit build native
+.PHONY: help demo test torture bench check lint docs audit build native install uninstall
 
 # The built programs are started directly: `cargo run -p` would pick fewer features for that one crate and compile much anew.
 TARGET_DIR = $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
@@ -54,6 +54,34 @@ audit:
 build: native ## Compile everything that `make test` and `make demo` run
 	@$(say) "Building programs and tests"
 	@cargo build --workspace --all-targets --locked
+
+# For yourself: make install PREFIX=$HOME/.local. For everybody: make install INSTALL='sudo install', so that only the last step is root's. For a
+# package: DESTDIR=FOLDER. PROFILE=dev installs what the other targets build.
+PREFIX = /usr/local
+INSTALL = install
+PROFILE = release
+to = $(DESTDIR)$(abspath $(PREFIX))
+staged = $(TARGET_DIR)/install
+files = bin/anyportd bin/anyport lib/systemd/system/anyportd.service share/bash-completion/completions/anyport \
+	share/zsh/site-functions/_anyport share/fish/vendor_completions.d/anyport.fish
+
+install: native ## Programs, systemd unit and completions to PREFIX, which is /usr/local unless you say; compiles a release build
+	@$(say) "Building with the profile $(PROFILE): some minutes the first time"
+	@cargo build --workspace --bin anyportd --bin anyport --profile $(PROFILE) --locked
+	@$(say) "Installing in $(to)"
+	@rm -rf "$(staged)"
+	@mkdir -p $(foreach file,$(files),"$(staged)/$(dir $(file))")
+	@ln -s "$(TARGET_DIR)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/"anyport{,d} "$(staged)/bin"
+	@sed 's|^ExecStart=/usr/local/|ExecStart=$(abspath $(PREFIX))/|' broker/anyportd.service >"$(staged)/lib/systemd/system/anyportd.service"
+	@"$(staged)/bin/anyport" completions bash >"$(staged)/share/bash-completion/completions/anyport"
+	@"$(staged)/bin/anyport" completions zsh >"$(staged)/share/zsh/site-functions/_anyport"
+	@"$(staged)/bin/anyport" completions fish >"$(staged)/share/fish/vendor_completions.d/anyport.fish"
+	@for file in $(filter bin/%,$(files)); do $(INSTALL) -D -m 755 "$(staged)/$$file" "$(to)/$$file"; done
+	@for file in $(filter-out bin/%,$(files)); do $(INSTALL) -D -m 644 "$(staged)/$$file" "$(to)/$$file"; done
+
+uninstall: ## Remove what `make install` has installed; data and configuration stay
+	@$(say) "Removing from $(to)"
+	@rm -f $(foreach file,$(files),"$(to)/$(file)")
 
 native:
 	@.ci/native.sh >/dev/null
