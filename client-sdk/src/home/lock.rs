@@ -1,7 +1,7 @@
 //! Locks that end with the process that holds them, however it ends.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::PathBuf;
 
@@ -47,6 +47,7 @@ impl Home {
                 let _ = file.read_to_string(&mut holder);
                 Ok(Err(holder.trim().parse().ok()))
             }
+            Err(TryLockError::Error(error)) if is_without_locks(&error) => Ok(Ok(Lock { _file: file })),
             Err(TryLockError::Error(error)) => Err(home_error(&self.file(name), error)),
         }
     }
@@ -54,8 +55,10 @@ impl Home {
     /// Waits for its turn, so that two processes started together register one identity.
     pub(crate) fn lock_registration(&self) -> Result<Lock, Error> {
         let file = self.open_lock("registration.lock")?;
-        file.lock().map_err(|error| home_error(&self.file("registration.lock"), error))?;
-        Ok(Lock { _file: file })
+        match file.lock() {
+            Err(error) if !is_without_locks(&error) => Err(home_error(&self.file("registration.lock"), error)),
+            _ => Ok(Lock { _file: file }),
+        }
     }
 
     fn open_lock(&self, name: &str) -> Result<File, Error> {
@@ -65,6 +68,12 @@ impl Home {
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
         options.open(&path).map_err(|error| home_error(&path, error))
     }
+}
+
+/// On Android the standard library has no file locks. An application's folder is its own there, and seldom open to two processes; should
+/// two have a session, the later one takes over and the other is told.
+fn is_without_locks(error: &io::Error) -> bool {
+    cfg!(target_os = "android") && error.kind() == io::ErrorKind::Unsupported
 }
 
 #[cfg(test)]
