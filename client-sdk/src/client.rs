@@ -233,7 +233,7 @@ impl Client {
     }
 
     /// Ends in good order: acks are made durable, the session is closed. Publishers must be flushed before.
-    pub async fn close(self) -> Result<(), Error> {
+    pub async fn close(&self) -> Result<(), Error> {
         self.ask(|reply| Command::Close { reply }).await
     }
 
