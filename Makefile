@@ -4,10 +4,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # `make -j` would mix the output of steps that compile with all cores anyway.
 .NOTPARALLEL:
-.PHONY: help demo test torture bench check lint docs audit build native install uninstall
+.PHONY: help demo test torture bench check lint docs audit build native install uninstall bindings
 
 # The built programs are started directly: `cargo run -p` would pick fewer features for that one crate and compile much anew.
 TARGET_DIR = $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+BINDINGS = $(TARGET_DIR)/bindings
+BINDINGS_LIBRARY = $(TARGET_DIR)/debug/libanyport_bindings.$(if $(filter Darwin,$(shell uname)),dylib,so)
 say = printf '==> %s\n'
 
 help: ## List the targets
@@ -17,20 +19,20 @@ help: ## List the targets
 
 demo: native ## Real events flow past a client that is away, and past a broker that is killed; under a minute once built
 	@$(say) "Building the programs"
-	@cargo build --workspace --bins --locked
+	@cargo build --bins --locked
 	@"$(TARGET_DIR)/debug/loadtest" demo
 
 test: build ## Every test; at most 15 minutes once built
 	@$(say) "Testing: at most 15 minutes"
-	@cargo test --workspace --locked
+	@cargo test --locked
 
 torture: build ## The tests in their long versions; may take an hour
 	@$(say) "Testing, long versions: this may take an hour"
-	@ANYPORT_TORTURE=1 cargo test --workspace --locked
+	@ANYPORT_TORTURE=1 cargo test --locked
 
 bench: native ## Measure this machine, beside its own bare limits; the first time compiles a release build
 	@$(say) "Building with --release: some minutes the first time, because nothing of the other builds can be used"
-	@cargo build --workspace --bins --release --locked
+	@cargo build --bins --release --locked
 	@"$(TARGET_DIR)/release/loadtest" bench
 
 check: lint docs audit ## Formatting, clippy, documentation, dependencies; changes nothing, some minutes the first time
@@ -40,11 +42,11 @@ lint: native
 	@$(say) "Formatting"
 	@cargo fmt --all --check
 	@$(say) "Clippy"
-	@cargo clippy --workspace --all-targets --locked -- -D warnings
+	@cargo clippy --all-targets --locked -- -D warnings
 
 docs: native
 	@$(say) "Documentation"
-	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked
+	@RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --no-deps --document-private-items --locked
 	@.ci/links.sh
 
 audit:
@@ -53,7 +55,7 @@ audit:
 
 build: native ## Compile everything that `make test` and `make demo` run
 	@$(say) "Building programs and tests"
-	@cargo build --workspace --all-targets --locked
+	@cargo build --all-targets --locked
 
 # For yourself: make install PREFIX=$HOME/.local. For everybody: make install INSTALL='sudo install', so that only the last step is root's. For a
 # package: DESTDIR=FOLDER. PROFILE=dev installs what the other targets build.
@@ -67,7 +69,7 @@ files = bin/anyportd bin/anyport lib/systemd/system/anyportd.service share/bash-
 
 install: native ## Programs, systemd unit and completions to PREFIX, which is /usr/local unless you say; compiles a release build
 	@$(say) "Building with the profile $(PROFILE): some minutes the first time"
-	@cargo build --workspace --bin anyportd --bin anyport --profile $(PROFILE) --locked
+	@cargo build --bin anyportd --bin anyport --profile $(PROFILE) --locked
 	@$(say) "Installing in $(to)"
 	@rm -rf "$(staged)"
 	@mkdir -p $(foreach file,$(files),"$(staged)/$(dir $(file))")
@@ -85,3 +87,11 @@ uninstall: ## Remove what `make install` has installed; data and configuration s
 
 native:
 	@.ci/native.sh >/dev/null
+
+bindings: ## The SDK for Kotlin, Swift and Python, into target/bindings; some minutes the first time
+	@$(say) "Building the bindings and their generator"
+	@cargo build -p anyport-bindings --features bindgen --locked
+	@for language in kotlin swift python; do \
+	  "$(TARGET_DIR)/debug/uniffi-bindgen" generate --language $$language --no-format --out-dir "$(BINDINGS)/$$language" "$(BINDINGS_LIBRARY)"; \
+	done
+	@cp "$(BINDINGS_LIBRARY)" "$(BINDINGS)/python/"
