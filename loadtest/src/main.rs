@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 
 use anyport_loadtest::bench::{self, BenchArguments};
+use anyport_loadtest::fault_proxy::console::{self, ProxyArguments};
 use clap::{Parser, Subcommand};
 
 /// Drives, measures and checks Anyport with real processes on this machine's loopback.
@@ -21,6 +22,8 @@ enum Command {
     Demo,
     /// The figures, each beside a bare limit of this machine.
     Bench(BenchArguments),
+    /// A bad network in a box, for tests in other languages: a UDP proxy that is told on stdin what to do.
+    Proxy(ProxyArguments),
 }
 
 #[tokio::main]
@@ -29,6 +32,7 @@ async fn main() -> ExitCode {
     let clean = match Arguments::parse().command {
         Command::Demo => anyport_loadtest::demo::run().await,
         Command::Bench(arguments) => bench::run(arguments).await.map(|()| true),
+        Command::Proxy(arguments) => console::run(arguments).await.map(|()| true),
     };
     match clean {
         Ok(true) => ExitCode::SUCCESS,

@@ -12,6 +12,7 @@
 //! for the same seed and faults, whatever happens in the other direction. What does not fit the delay line is dropped,
 //! as routers do.
 
+pub mod console;
 mod core;
 mod delay_line;
 mod hops;
