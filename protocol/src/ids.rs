@@ -41,9 +41,32 @@ impl Offset {
 
 /// A half-open range of offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Bounds")]
 pub struct OffsetRange {
     pub start: Offset,
     pub end: Offset,
+}
+
+/// A range as somebody else wrote it, who may have written anything.
+#[derive(Deserialize)]
+struct Bounds {
+    start: Offset,
+    end: Offset,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a range of offsets that begins at {start} and ends before it, at {end}")]
+pub struct BackwardRange {
+    pub start: Offset,
+    pub end: Offset,
+}
+
+impl TryFrom<Bounds> for OffsetRange {
+    type Error = BackwardRange;
+
+    fn try_from(Bounds { start, end }: Bounds) -> Result<Self, BackwardRange> {
+        if start <= end { Ok(Self { start, end }) } else { Err(BackwardRange { start, end }) }
+    }
 }
 
 impl OffsetRange {
@@ -235,6 +258,17 @@ mod tests {
         assert_eq!("".parse::<SubscriptionName>(), Err(BadName { bytes: 0 }));
         assert_eq!("a\nb".parse::<SubscriptionName>(), Err(BadName { bytes: 3 }));
         assert!("x".repeat(NAME_BYTES_MAX + 1).parse::<SubscriptionName>().is_err());
+    }
+
+    #[test]
+    fn a_range_that_ends_before_its_start_is_refused_when_it_is_read() {
+        let bytes = |start, end| {
+            rmp_serde::to_vec_named(&OffsetRange { start: Offset(start), end: Offset(end) }).expect("encode")
+        };
+        let read = |start, end| rmp_serde::from_slice::<OffsetRange>(&bytes(start, end));
+        assert_eq!(read(4, 4).expect("an empty range"), OffsetRange::new(Offset(4), Offset(4)));
+        let refused = read(5, 4).expect_err("backward");
+        assert!(refused.to_string().contains("begins at 5 and ends before it, at 4"), "{refused}");
     }
 
     #[test]
