@@ -45,7 +45,8 @@ pub struct SubscriptionState {
 impl SubscriptionState {
     /// How many offsets lie between where the subscription is and the tails: no more events than this are waiting.
     pub fn waiting_max(&self) -> u64 {
-        self.feeds.iter().map(|feed| feed.tail.0.saturating_sub(feed.position.offset.0)).sum()
+        let waiting = self.feeds.iter().map(|feed| feed.tail.0.saturating_sub(feed.position.offset.0));
+        waiting.fold(0, u64::saturating_add)
     }
 }
 
@@ -93,3 +94,24 @@ pub struct CloseSession {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionClosed {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_counted_up_to_the_greatest_number_and_no_panic() {
+        let (start, partition) = (Cursor::default(), PartitionId(0));
+        let feed =
+            FeedState { partition, start, position: start, tail: Offset(u64::MAX - 1), acked: start, lost: None };
+        let name = "quakes".parse().expect("a good name");
+        let state = |feeds| SubscriptionState {
+            name,
+            incarnation: Incarnation(1),
+            filter: String::new(),
+            inactive_expiry_secs: 60,
+            feeds,
+        };
+        assert_eq!(state(vec![feed; 2]).waiting_max(), u64::MAX);
+    }
+}
