@@ -6,7 +6,8 @@
 //!   encoding it cannot fail.
 //! - [`framed`] strings encoded events together, the same way on the wire and in the store.
 //!
-//! Invariant: equal events have equal bytes, and an event survives `Event -> JSON -> Event` and `Event -> bytes -> Event`.
+//! Invariant: equal events have equal bytes, and an event survives `Event -> JSON -> Event` and `Event -> bytes -> Event`; only line ends
+//! between the tokens of JSON data become blanks, because an event in JSON is one line.
 //! Everything that can be wrong with an event is an [`EventError`].
 
 mod attributes;
