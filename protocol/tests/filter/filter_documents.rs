@@ -197,6 +197,19 @@ fn every_bound_of_a_document_is_a_typed_refusal() {
     assert!(matches!(many, DocumentError::Filter(FilterError::TooManySteps { .. })), "{many}");
 }
 
+#[test]
+fn an_example_that_names_a_long_path_again_and_again_is_refused_before_it_fills_the_memory() {
+    let (key, elements) = ("k".repeat(2_000), "0,".repeat(30_000));
+    let document = format!(r#"{{"example":{{"data":{{"{key}":[{elements}0]}}}}}}"#);
+    let mut read = None;
+    let counted = allocation_counter::measure(|| read = Some(Filter::from_document(&document, Dialect::Extended)));
+    assert!(
+        matches!(&read, Some(Err(DocumentError::TooMuch { bytes: 10_040, at })) if at.ends_with("[4]")),
+        "{read:?}"
+    );
+    assert!(counted.bytes_max < 4 << 20, "{} bytes", counted.bytes_max);
+}
+
 /// Text with all that is hard to quote.
 fn hard_text() -> impl Strategy<Value = String> {
     prop_oneof!["[a%_\\\\'\"é]{1,8}", ".{1,12}", "[\\\\]{1,4}", "([\\\\]{1,2}['\"%_]){1,4}"]

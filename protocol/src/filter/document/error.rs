@@ -3,7 +3,7 @@
 use super::{ROOT, place};
 use crate::filter::FilterError;
 use crate::filter::error::hint;
-use crate::limits::{FILTER_DEPTH_MAX, FILTER_DOCUMENT_BYTES_MAX};
+use crate::limits::{FILTER_BYTES_MAX, FILTER_DEPTH_MAX, FILTER_DOCUMENT_BYTES_MAX};
 
 /// A document that is no filter. `at` is the way to the place, such as `.any[0].exact.type`, or "the document".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,12 @@ pub enum DocumentError {
     /// It can be in an event, and the filter language has no way to say it.
     #[error("{at}: the filter language cannot name {what}")]
     Unwritable { at: String, what: String },
+
+    /// A path is written out with each value below it, so a document can ask for far more text than it has itself.
+    #[error(
+        "{at}: up to here the conditions name paths of {bytes} bytes; the whole filter may have {FILTER_BYTES_MAX}"
+    )]
+    TooMuch { at: String, bytes: usize },
 
     #[error("{at}: {what} cannot be compared")]
     NotComparable { at: String, what: &'static str },

@@ -12,6 +12,7 @@ use crate::event::declares_json;
 use crate::filter::ast::{Expr, Literal, Reference};
 use crate::filter::number::Number;
 use crate::filter::path::{Path, Segment};
+use crate::limits::FILTER_BYTES_MAX;
 
 /// What an event must have.
 pub(super) fn conditions(members: &Members<'_>, at: &str) -> Result<Vec<Expr>, DocumentError> {
@@ -23,7 +24,9 @@ pub(super) fn conditions(members: &Members<'_>, at: &str) -> Result<Vec<Expr>, D
             (_, Json::Null) => {}
             ("data", _) => {
                 check_declared(members, &place)?;
-                content(&mut Vec::new(), value, &place, &mut conditions)?;
+                let mut content = Content { path: Vec::new(), conditions: Vec::new(), path_bytes: 0 };
+                content.read(value, &place)?;
+                conditions.append(&mut content.conditions);
             }
             ("data_base64", _) => return Err(DocumentError::NotComparable { at: place, what: "binary data" }),
             // Every event is of this version.
@@ -66,49 +69,64 @@ fn scalar(value: &Json<'_>) -> Option<Expr> {
     })
 }
 
-/// What the data must have at `path`.
-fn content(
-    path: &mut Vec<Segment>,
-    value: &RawValue,
-    at: &str,
-    conditions: &mut Vec<Expr>,
-) -> Result<(), DocumentError> {
-    check_depth(path.len(), at)?;
-    let value = Json::read(value, at)?;
-    if let Some(wanted) = scalar(&value) {
-        conditions.push(writable::equals(reference(path, at)?, wanted));
-        return Ok(());
-    }
-    let below: Vec<(Segment, &RawValue)> = match value {
-        Json::Object(members) => members.into_iter().map(|(name, value)| (Segment::Key(name.into()), value)).collect(),
-        Json::Array(elements) => {
-            elements.into_iter().enumerate().map(|(index, value)| (Segment::Index(index), value)).collect()
-        }
-        _ => {
-            conditions.push(Expr::Not(Box::new(Expr::Exists(reference(path, at)?))));
-            return Ok(());
-        }
-    };
-    if below.is_empty() {
-        conditions.push(Expr::Exists(reference(path, at)?));
-    }
-    for (segment, value) in below {
-        let at = match &segment {
-            Segment::Key(key) => format!("{at}.{key}"),
-            Segment::Index(index) => format!("{at}[{index}]"),
-        };
-        path.push(segment);
-        content(path, value, &at, conditions)?;
-        path.pop();
-    }
-    Ok(())
+/// Reads what the data must have.
+struct Content {
+    /// Where in the data.
+    path: Vec<Segment>,
+    conditions: Vec<Expr>,
+    /// Of all conditions together: no filter that holds them is shorter.
+    path_bytes: usize,
 }
 
-fn reference(path: &[Segment], at: &str) -> Result<Reference, DocumentError> {
-    let path = Path::new(path.to_vec());
-    if writable::is_path(&path) {
-        Ok(Reference::Data(path))
-    } else {
-        Err(DocumentError::Unwritable { at: at.to_owned(), what: format!("{path}") })
+impl Content {
+    fn read(&mut self, value: &RawValue, at: &str) -> Result<(), DocumentError> {
+        check_depth(self.path.len(), at)?;
+        let value = Json::read(value, at)?;
+        if let Some(wanted) = scalar(&value) {
+            let condition = writable::equals(self.reference(at)?, wanted);
+            self.conditions.push(condition);
+            return Ok(());
+        }
+        let below: Vec<(Segment, &RawValue)> = match value {
+            Json::Object(members) => {
+                members.into_iter().map(|(name, value)| (Segment::Key(name.into()), value)).collect()
+            }
+            Json::Array(elements) => {
+                elements.into_iter().enumerate().map(|(index, value)| (Segment::Index(index), value)).collect()
+            }
+            _ => {
+                let condition = Expr::Not(Box::new(Expr::Exists(self.reference(at)?)));
+                self.conditions.push(condition);
+                return Ok(());
+            }
+        };
+        if below.is_empty() {
+            let condition = Expr::Exists(self.reference(at)?);
+            self.conditions.push(condition);
+        }
+        for (segment, value) in below {
+            let at = match &segment {
+                Segment::Key(key) => format!("{at}.{key}"),
+                Segment::Index(index) => format!("{at}[{index}]"),
+            };
+            self.path.push(segment);
+            self.read(value, &at)?;
+            self.path.pop();
+        }
+        Ok(())
+    }
+
+    /// The path, which must leave room in the filter.
+    fn reference(&mut self, at: &str) -> Result<Reference, DocumentError> {
+        let path = Path::new(self.path.clone());
+        self.path_bytes += path.as_str().len();
+        if self.path_bytes > FILTER_BYTES_MAX {
+            return Err(DocumentError::TooMuch { at: at.to_owned(), bytes: self.path_bytes });
+        }
+        if writable::is_path(&path) {
+            Ok(Reference::Data(path))
+        } else {
+            Err(DocumentError::Unwritable { at: at.to_owned(), what: format!("{path}") })
+        }
     }
 }
