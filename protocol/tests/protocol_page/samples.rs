@@ -12,7 +12,8 @@ use super::shape::Sample;
 
 const INCARNATION: Incarnation = Incarnation(7);
 const CURSOR: Cursor = Cursor { epoch: LogEpoch(1), offset: Offset(40) };
-const RANGE: OffsetRange = OffsetRange { start: Offset(30), end: Offset(40) };
+/// With the highest end, so that a start may be of any width: a range that ends before its start is refused.
+const RANGE: OffsetRange = OffsetRange { start: Offset(30), end: Offset(u64::MAX) };
 const LOST: LostEnd = LostEnd { epoch: LogEpoch(1), range: RANGE };
 const FEED: FeedState = FeedState {
     partition: PartitionId(3),
