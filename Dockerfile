@@ -1,4 +1,4 @@
-# A broker in a container. Its certificate and key come from outside:
+# A broker in a container. Its certificate and key come from outside, as ./tls/cert.pem and ./tls/key.pem that uid 7400 may read:
 #
 #     docker build -t anyport .
 #     docker run -p 7400:7400/udp -v anyport:/var/lib/anyport -v ./tls:/etc/anyport:ro --stop-timeout 30 anyport
