@@ -72,6 +72,8 @@ pub enum BadEntry {
     CountsDisagree { announced: u64, what: &'static str, found: u64 },
     #[error("record {part} begins at {found} where {expected} comes next")]
     RecordOutOfPlace { part: usize, found: u32, expected: u64 },
+    #[error("it has {count} events from offset {first} on, which are more than there are offsets")]
+    PastLastOffset { first: Offset, count: u32 },
 }
 
 impl PartitionEntry {
@@ -174,13 +176,20 @@ impl Peek {
         match fields.take::<1>()? {
             [OPEN] => Ok(Peek::Open { nonce: Nonce::from_bytes(fields.take()?), wall: WallMs(fields.u64()?) }),
             [TRIM] => Ok(Peek::Trim { upto: fields.u64()?, wall: WallMs(fields.u64()?) }),
-            [BATCH] => Ok(Peek::Batch(BatchPeek {
-                nonce: Nonce::from_bytes(fields.take()?),
-                first: Offset(fields.u64()?),
-                wall: WallMs(fields.u64()?),
-                count: fields.u32()?,
-            })),
+            [BATCH] => BatchPeek::read(fields).map(Peek::Batch),
             [kind] => Err(BadEntry::UnknownKind { kind }),
+        }
+    }
+}
+
+impl BatchPeek {
+    fn read(fields: &mut Fields<'_>) -> Result<Self, BadEntry> {
+        let (nonce, first, wall) = (Nonce::from_bytes(fields.take()?), Offset(fields.u64()?), WallMs(fields.u64()?));
+        let count = fields.u32()?;
+        // Not only a valid batch is asked where it ends: a trim may name any entry.
+        match first.0.checked_add(u64::from(count)) {
+            Some(_) => Ok(Self { nonce, first, wall, count }),
+            None => Err(BadEntry::PastLastOffset { first, count }),
         }
     }
 }
@@ -285,6 +294,15 @@ mod tests {
             include_bytes!("../../tests/golden/partition-batch-records.bin"),
         ];
         assert_eq!(batch.parts(), golden);
+    }
+
+    #[test]
+    fn a_batch_that_would_pass_the_last_offset_is_refused() {
+        let mut batch = BatchBuilder::new();
+        batch.push(ProducerId::from_bytes([b'A'; 16]), Number(7), 2, &framed(&[b"first", b""])).expect("well framed");
+        let first = Offset(u64::MAX - 1);
+        let batch = batch.finish(Nonce::from_bytes(NONCE), first, WALL);
+        assert_eq!(PartitionEntry::parse(&batch), Err(BadEntry::PastLastOffset { first, count: 2 }));
     }
 
     #[test]
