@@ -13,6 +13,8 @@ pub mod cluster;
 pub mod config;
 pub mod epochs;
 pub mod feed;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod identity;
 pub mod net;

@@ -12,6 +12,8 @@ mod committer;
 mod distrust;
 mod engine;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod group;
 mod keeper;
 mod keys;

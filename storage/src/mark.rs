@@ -35,7 +35,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    fn encode(&self) -> [u8; BYTES] {
+    pub(crate) fn encode(&self) -> [u8; BYTES] {
         let mut bytes = [0; BYTES];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8] = FORMAT;
@@ -48,7 +48,7 @@ impl Mark {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, &'static str> {
         let bytes: &[u8; BYTES] = bytes.try_into().map_err(|_| "its length is wrong")?;
         let (body, crc) = bytes.split_at(56);
         if &body[..8] != MAGIC {

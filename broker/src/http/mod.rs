@@ -17,6 +17,8 @@ mod answer;
 mod binary;
 mod body;
 mod delivery;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod json;
 mod lanes;
 mod listener;

@@ -104,7 +104,7 @@ fn is_asking_for_consent(method: &Method, path: &str) -> Result<bool, Problem> {
     }
 }
 
-fn read(mode: Mode, headers: &HeaderMap, body: Bytes, partitions: u16) -> Result<Sorted, Fault> {
+pub(super) fn read(mode: Mode, headers: &HeaderMap, body: Bytes, partitions: u16) -> Result<Sorted, Fault> {
     let mut sorter = Sorter::new(partitions);
     let mut sort = |event: Event| sorter.push(&event.encode());
     match mode {

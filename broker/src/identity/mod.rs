@@ -3,6 +3,9 @@
 //! Tokens are PASETO v4.public (Ed25519): one algorithm, so none to confuse. The payload is JSON:
 //! `{"sub": client id, "cluster": cluster id, "iat": ms, "exp": ms}`.
 
+#[cfg(test)]
+pub(crate) mod fuzz;
+
 use anyport_protocol::{ClientId, ClusterId, Code, Fault, WallMs};
 use pasetors::Public;
 use pasetors::keys::{AsymmetricKeyPair, AsymmetricPublicKey, AsymmetricSecretKey, Generate};

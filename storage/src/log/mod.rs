@@ -14,6 +14,8 @@ mod write;
 pub use entry::{EntryData, LogEntry, LogId, Payload};
 pub(crate) use read::{Records, first_part_on_disk};
 pub(crate) use record::Kind;
+#[cfg(test)]
+pub(crate) use record::RecordHead;
 pub(crate) use tail::{LogShared, Written};
 
 use std::fmt;

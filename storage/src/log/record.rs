@@ -39,7 +39,7 @@ pub(crate) struct RecordHead {
 }
 
 impl RecordHead {
-    fn encode(&self) -> [u8; HEAD_BYTES] {
+    pub(crate) fn encode(&self) -> [u8; HEAD_BYTES] {
         let mut bytes = [0; HEAD_BYTES];
         bytes[..8].copy_from_slice(&self.id.term.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.id.node.to_le_bytes());

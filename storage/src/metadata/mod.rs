@@ -7,6 +7,8 @@
 mod command;
 mod encoding;
 mod facts;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod machine;
 #[cfg(test)]
 mod machine_tests;

@@ -16,6 +16,8 @@ mod apply;
 mod builder;
 mod chunk;
 mod entry;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod history;
 mod machine;
 mod offsets;

@@ -47,7 +47,7 @@ impl OffsetRow {
         }
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(26);
         body.extend(self.index.to_le_bytes());
         body.extend(self.part.to_le_bytes());
@@ -56,7 +56,7 @@ impl OffsetRow {
         body
     }
 
-    fn decode(offset: Offset, body: &[u8]) -> Result<Self, BadEntry> {
+    pub(super) fn decode(offset: Offset, body: &[u8]) -> Result<Self, BadEntry> {
         let mut fields = Fields(body);
         let index = fields.u64()?;
         let part = u16::from_le_bytes(fields.take()?);

@@ -46,7 +46,7 @@ impl ProducerRow {
         self.last_index = index;
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::with_capacity(17 + self.recent.len() * 20);
         body.extend(self.next.0.to_le_bytes());
         body.extend(self.last_index.to_le_bytes());
@@ -59,7 +59,7 @@ impl ProducerRow {
         body
     }
 
-    fn decode(body: &[u8]) -> Result<Self, BadEntry> {
+    pub(super) fn decode(body: &[u8]) -> Result<Self, BadEntry> {
         let mut fields = Fields(body);
         let (next, last_index) = (Number(fields.u64()?), fields.u64()?);
         let [batches] = fields.take()?;

@@ -15,6 +15,8 @@ mod codec;
 mod command;
 mod decide;
 mod fields;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod machine;
 #[cfg(test)]
 mod machine_tests;

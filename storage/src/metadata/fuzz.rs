@@ -1,0 +1,33 @@
+//! Hostile bytes for what is stored of the cluster.
+
+use super::command::Command;
+use super::facts::ClusterFacts;
+use super::snapshot::MetadataSnapshot;
+use crate::fuzz::Outcome;
+use crate::sealed;
+
+pub(crate) fn command(bytes: &[u8]) -> Outcome {
+    let command = Command::decode(bytes);
+    if let Ok(command) = &command {
+        assert_eq!(Command::decode(&command.encode()).as_ref(), Ok(command));
+    }
+    Outcome::of_result(&command)
+}
+
+pub(crate) fn facts(bytes: &[u8]) -> Outcome {
+    let facts = ClusterFacts::decode(bytes);
+    if let Ok(facts) = &facts {
+        assert_eq!(ClusterFacts::decode(&facts.encode()).as_ref(), Ok(facts));
+    }
+    Outcome::of_result(&facts)
+}
+
+pub(crate) fn snapshot(body: &[u8]) -> Outcome {
+    let mut bytes = Vec::new();
+    sealed::seal(b"metadata snapshot", &[body], &mut bytes);
+    let snapshot = MetadataSnapshot::decode(&bytes);
+    if let Ok(snapshot) = &snapshot {
+        assert_eq!(MetadataSnapshot::decode(&snapshot.encode()).as_ref(), Ok(snapshot));
+    }
+    Outcome::of_result(&snapshot)
+}
