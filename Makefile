@@ -10,6 +10,7 @@ SHELL := /bin/bash
 TARGET_DIR = $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
 BINDINGS = $(TARGET_DIR)/bindings
 BINDINGS_LIBRARY = $(TARGET_DIR)/debug/libanyport_bindings.$(if $(filter Darwin,$(shell uname)),dylib,so)
+generate = "$(TARGET_DIR)/debug/uniffi-bindgen" generate --language $(1) --no-format --out-dir "$(BINDINGS)/$(2)" "$(BINDINGS_LIBRARY)"
 say = printf '==> %s\n'
 
 help: ## List the targets
@@ -91,7 +92,7 @@ native:
 bindings: ## The SDK for Kotlin, Swift and Python, into target/bindings; some minutes the first time
 	@$(say) "Building the bindings and their generator"
 	@cargo build -p anyport-bindings --features bindgen --locked
-	@for language in kotlin swift python; do \
-	  "$(TARGET_DIR)/debug/uniffi-bindgen" generate --language $$language --no-format --out-dir "$(BINDINGS)/$$language" "$(BINDINGS_LIBRARY)"; \
-	done
-	@cp "$(BINDINGS_LIBRARY)" "$(BINDINGS)/python/"
+	@$(call generate,kotlin,kotlin)
+	@$(call generate,swift,swift)
+	@$(call generate,python,python/anyport)
+	@cp client-sdk/bindings/python/anyport/__init__.py "$(BINDINGS_LIBRARY)" "$(BINDINGS)/python/anyport/"

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyport_client as sdk;
 use anyport_client::{Error, Identities};
 use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
 
-use crate::{AnyportError, Publisher, SubscribeOptions, Subscription, Why};
+use crate::{AnyportError, Publisher, SubscribeOptions, Subscription, Why, runtime};
 
 /// Who connects where.
 #[derive(Clone, Debug, uniffi::Record)]
@@ -64,6 +65,7 @@ pub(crate) struct SharedClient {
 impl SharedClient {
     /// Connects at the first call. Who waits at the same time waits for the same attempt.
     pub(crate) async fn sdk(&self) -> Result<&sdk::Client, AnyportError> {
+        runtime::remember();
         let connect = || sdk::Client::connect(self.options.clone());
         Ok(self.sdk.get_or_try_init(connect).await?)
     }
@@ -159,11 +161,14 @@ impl Client {
     }
 }
 
+/// Has a task of the runtime wait for the work, so that it is the runtime's thread that calls back.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, AnyportError> {
-    // The work is cancelled only by the end of the runtime.
-    Ok(tokio::task::spawn_blocking(work).await.unwrap_or(Err(Error::Closed))?)
+    runtime::remember();
+    let waiting = tokio::spawn(async { spawn_blocking(work).await.unwrap_or(Err(Error::Closed)) });
+    // Nobody aborts either of the two.
+    Ok(waiting.await.unwrap_or(Err(Error::Closed))?)
 }
 
 impl From<sdk::Status> for Status {

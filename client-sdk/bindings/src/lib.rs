@@ -17,6 +17,7 @@ mod client;
 mod error;
 mod event;
 mod publisher;
+mod runtime;
 mod subscription;
 
 pub use batch::{Batch, Contents, Delivery, Notice};
@@ -24,6 +25,7 @@ pub use client::{Client, ClientOptions, Status};
 pub use error::{AnyportError, Why};
 pub use event::{AttributeValue, Event};
 pub use publisher::{Published, Publisher, Stored};
+pub use runtime::stop_runtime;
 pub use subscription::{Start, SubscribeOptions, Subscription};
 
 uniffi::setup_scaffolding!("anyport");
