@@ -87,9 +87,12 @@ impl Client {
         Arc::new(Self { shared: Arc::new(SharedClient { options, sdk: OnceCell::new() }) })
     }
 
-    /// Connects, unless it is connected. Other calls do it by themselves; this one is for knowing early what is wrong.
+    /// Connects, unless it has; fails if that is over. Other calls do it by themselves; this one is for knowing early what is wrong.
     pub async fn connect(&self) -> Result<(), AnyportError> {
-        self.shared.sdk().await.map(|_| ())
+        match self.shared.sdk().await?.status() {
+            sdk::Status::Over(error) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Ends in good order, and for good: acks are made durable, the session is closed. Publishers must be flushed before.

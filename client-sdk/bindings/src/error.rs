@@ -55,8 +55,8 @@ pub enum AnyportError {
     /// No broker answered in time. Try again, or wait until there is a network.
     #[error("{}", why.text)]
     Unreachable { why: Why },
-    /// Another session of this client has begun, in another process or on another device. Final for this client object: who wants the
-    /// session back makes a new one, which takes over in turn.
+    /// Another session of this client has begun, in another process or on another device. Final for the subscriptions of this client object,
+    /// not for its publishers: who wants the session back makes a new one, which takes over in turn.
     #[error("{}", why.text)]
     TakenOver { why: Why },
     /// The subscription has expired or was removed. Subscribing again begins a new one: what lay between is not delivered.
