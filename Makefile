@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 # `make -j` would mix the output of steps that compile with all cores anyway.
 .NOTPARALLEL:
-.PHONY: help demo test torture bench check lint docs audit build native install uninstall bindings
+.PHONY: help demo test torture bench check lint docs audit build native install uninstall bindings test-bindings
 
 # The built programs are started directly: `cargo run -p` would pick fewer features for that one crate and compile much anew.
 TARGET_DIR = $(shell cargo metadata --no-deps --format-version 1 | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
@@ -16,7 +16,7 @@ say = printf '==> %s\n'
 help: ## List the targets
 	@echo "Anyport: publish/subscribe where a client that was away gets exactly what it missed. README.md is two minutes long."
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: native ## Real events flow past a client that is away, and past a broker that is killed; under a minute once built
 	@$(say) "Building the programs"
@@ -96,3 +96,11 @@ bindings: ## The SDK for Kotlin, Swift and Python, into target/bindings; some mi
 	@$(call generate,swift,swift)
 	@$(call generate,python,python/anyport)
 	@cp client-sdk/bindings/python/anyport/__init__.py "$(BINDINGS_LIBRARY)" "$(BINDINGS)/python/anyport/"
+
+test-bindings: native bindings ## The SDK from Python, against a real broker and a bad network
+	@$(say) "Clippy and the crate's own tests, which make lint and make test leave out"
+	@cargo clippy -p anyport-bindings --features bindgen --all-targets --locked -- -D warnings
+	@cargo test -p anyport-bindings --features bindgen --locked
+	@$(say) "The stories of phones"
+	@cargo build --bins --locked
+	@ANYPORT_PROGRAMS="$(TARGET_DIR)/debug" PYTHONPATH="$(BINDINGS)/python" python3 -m unittest discover -v -s client-sdk/bindings/python/tests
