@@ -96,6 +96,22 @@ async fn each_payment_is_booked_once_whenever_the_program_crashes() -> Result<()
     Ok(())
 }
 
+#[tokio::test]
+async fn readings_taken_without_a_broker_are_stored_by_the_next_run_that_finds_one() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut broker = broker(&folder, &[]).await?;
+    let sensor = Cli::of_example("offline", &broker)?;
+    broker.kill().await?;
+    let alone = done(sensor.run(&["2"], "", PATIENCE).await?)?;
+    assert_eq!(alone, "0 left from earlier\n2 in the outbox\nno broker: 2 wait\n");
+    broker.start_again().await?;
+    let connected = done(sensor.run(&["1"], "", PATIENCE).await?)?;
+    assert_eq!(connected, "2 left from earlier\n3 in the outbox\nall stored\n");
+    let again = done(sensor.run(&["0"], "", PATIENCE).await?)?;
+    assert_eq!(again, "0 left from earlier\n0 in the outbox\nall stored\n");
+    Ok(())
+}
+
 /// Payment number n is of n + 1 cents, so that their sum tells which are missing or doubled. Over many partitions.
 async fn pay(shop: &Cli, numbers: std::ops::Range<u64>) -> Result<()> {
     let payment = |n: u64| {

@@ -49,7 +49,7 @@ impl Program {
         match beside.clone().find(|path| path.is_file()) {
             Some(path) => Ok(path),
             None => bail!(
-                "{} is not built (cargo build --workspace --all-targets): looked for {:?}",
+                "{} is not built (make build): looked for {:?}",
                 path.display(),
                 beside.collect::<Vec<_>>()
             ),

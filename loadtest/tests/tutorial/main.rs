@@ -1,7 +1,7 @@
 //! docs/tutorial.md is true: each of its commands is typed into a shell as it stands there, and prints what stands below it.
 //!
 //! With ANYPORT_WRITE_DOCS=1 the page is made true instead: what differs is written anew from the run.
-//! `ANYPORT_WRITE_DOCS=1 cargo test --workspace --test tutorial`
+//! `ANYPORT_WRITE_DOCS=1 cargo test --test tutorial`
 
 mod compare;
 mod desk;
