@@ -35,7 +35,24 @@ fn facts(argument: &Arg) -> String {
     let variable = argument.get_env().map(|name| format!("Environment `{}`", name.to_string_lossy()));
     let help = argument.get_help().expect("every key is explained").to_string();
     let facts = default.into_iter().chain(variable).chain([help]);
-    facts.map(|fact| fact + ".").collect::<Vec<_>>().join(" ")
+    wrapped(&facts.map(|fact| fact + ".").collect::<Vec<_>>().join(" "))
+}
+
+/// In lines as long as those that people write here.
+fn wrapped(paragraph: &str) -> String {
+    const LINE_CHARS: usize = 150;
+    let mut lines = vec![String::new()];
+    for word in paragraph.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= LINE_CHARS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines.join("\n")
 }
 
 /// Why one would change each key, as the page says now.
