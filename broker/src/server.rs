@@ -77,6 +77,7 @@ pub struct Server {
 
 /// Starts everything; when this returns, clients are being served.
 pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server, StartError> {
+    admin::begin_counters();
     // Ports first: that another broker runs here is the commonest reason not to start.
     let admin_listener =
         admin::bind(config.admin).await.map_err(|source| StartError::Admin { address: config.admin, source })?;

@@ -18,6 +18,30 @@ use tokio_util::sync::CancellationToken;
 /// Histograms grow until this is done; the exporter's own listener, which would do it, is not used.
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
+/// There from the start, at zero: whoever watches them sees the first step of each, which for most is the one that matters.
+const COUNTERS: [&str; 13] = [
+    "anyport_stored_events_total",
+    "anyport_void_entries_total",
+    "anyport_live_events_total",
+    "anyport_replayed_events_total",
+    "anyport_feed_gaps_total",
+    "anyport_trims_total",
+    "anyport_http_connections_refused_total",
+    "anyport_connections_refused_total",
+    "anyport_addresses_validated_total",
+    "anyport_sessions_opened_total",
+    "anyport_clients_registered_total",
+    "anyport_expired_subscriptions_total",
+    "anyport_dead_groups_total",
+];
+
+/// Once, before anything is counted.
+pub fn begin_counters() {
+    for name in COUNTERS {
+        metrics::counter!(name).increment(0);
+    }
+}
+
 /// Says whether all is well, or what is not.
 pub type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
