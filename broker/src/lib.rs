@@ -18,10 +18,13 @@ mod fuzz;
 pub mod http;
 pub mod identity;
 pub mod net;
+#[cfg(feature = "otel")]
+pub mod otel;
 pub mod partition;
 pub mod registry;
 pub mod server;
 pub mod session;
 mod shared;
+mod spans;
 
 pub use shared::{Broker, crypto_provider};

@@ -8,7 +8,9 @@ use anyport_broker::server::{self, Server, StartError};
 use clap::Parser;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 fn main() -> ExitCode {
     let config = Config::parse();
@@ -16,7 +18,14 @@ fn main() -> ExitCode {
         EnvFilter::new("warn,anyport_broker=info,anyport_storage=info,anyportd=info,openraft=error")
     });
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colour).init();
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_filter(filter);
+    let _traces = match Traces::begin(log) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("anyportd: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
     match run(&config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -26,6 +35,28 @@ fn main() -> ExitCode {
             }
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Spans for a collector, as long as this lives and if somebody has asked for them: see docs/tracing.md.
+struct Traces {
+    #[cfg(feature = "otel")]
+    _exporter: Option<anyport_broker::otel::Exporter>,
+}
+
+impl Traces {
+    #[cfg(feature = "otel")]
+    fn begin(log: impl Layer<Registry> + Send + Sync) -> anyhow::Result<Self> {
+        let exporter = anyport_broker::otel::Exporter::from_env().context("export traces as OTEL_* say")?;
+        let spans = exporter.as_ref().map(anyport_broker::otel::Exporter::layer);
+        tracing_subscriber::registry().with(log).with(spans).init();
+        Ok(Self { _exporter: exporter })
+    }
+
+    #[cfg(not(feature = "otel"))]
+    fn begin(log: impl Layer<Registry> + Send + Sync) -> anyhow::Result<Self> {
+        tracing_subscriber::registry().with(log).init();
+        Ok(Self {})
     }
 }
 

@@ -11,6 +11,7 @@ use super::ReadGrants;
 use super::task::DeliveryTask;
 use crate::net::Connection;
 use crate::partition::PartitionHandle;
+use crate::spans::number;
 
 /// Commands of one subscription in flight; more wait on the control stream.
 const INBOX: usize = 16;
@@ -50,7 +51,7 @@ pub struct DeliveryHandle {
 impl DeliveryHandle {
     pub fn start(options: DeliveryOptions) -> Self {
         let (commands, inbox) = mpsc::channel(INBOX);
-        let span = tracing::debug_span!("delivery", incarnation = options.incarnation.0);
+        let span = tracing::debug_span!("delivery", incarnation = number(options.incarnation.0));
         let task = tokio::spawn(DeliveryTask::new(options, inbox).run().instrument(span));
         Self { commands, task }
     }

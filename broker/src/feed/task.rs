@@ -15,6 +15,8 @@ use anyport_protocol::message::feed::FeedId;
 use anyport_protocol::{Offset, OffsetRange, PartitionId};
 use anyport_storage::ReadError;
 use tokio::sync::mpsc;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::delivery::{Command, DeliveryOptions, Trouble};
 use super::outbox::Outbox;
@@ -22,6 +24,7 @@ use super::read::{Caught, Frames, catch_up, write_frames};
 use super::{Feed, ReadGrants, Wish};
 use crate::net::{Connection, WriteError};
 use crate::partition::{FollowAnswer, FollowRequest, FollowerId, Live, LiveWindow, PartitionHandle};
+use crate::spans::number;
 
 /// Bytes of the log that one turn reads. Large enough that hopping to a reading thread does not show, small enough that a
 /// cancelled replay stops soon and that many readers fit in memory.
@@ -165,10 +168,17 @@ impl DeliveryTask {
         let (feed, partition) = &self.feeds[index];
         let (id, reader, filter, grants) =
             (feed.id(), partition.reader().clone(), self.filter.clone(), self.grants.clone());
-        Box::pin(async move {
+        let (at, first) = (i64::from(id.partition.0), number(from.0));
+        let span = tracing::debug_span!("replay", partition = at, from = first, upto = Empty, events = Empty);
+        let read = async move {
             let caught = grants.run(move || catch_up(&reader, id, &filter, from, CHUNK_BYTES)).await;
+            if let Ok(caught) = &caught {
+                let span = tracing::Span::current();
+                span.record("upto", number(caught.covers.end.0)).record("events", number(caught.frames.events));
+            }
             (index, Outcome::Read(caught))
-        })
+        };
+        Box::pin(read.instrument(span))
     }
 
     fn follow(&self, index: usize, position: Offset) -> Pending {

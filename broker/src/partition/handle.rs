@@ -12,6 +12,7 @@ use super::budget::{PartitionBudget, Permit};
 use super::live::{FollowAnswer, FollowRequest, FollowerId};
 use super::sequencer::{Admission, Arrival};
 use super::space::StorageFull;
+use crate::spans::BatchSpan;
 
 /// Batches that wait for the task. It never waits itself, so this is full only while it has no processor.
 pub(super) const PUBLISHES_MAX: usize = 8192;
@@ -24,14 +25,16 @@ const INBOX_FULL_RETRY_MS: u32 = 20;
 /// Who waits for a batch, and the bytes it holds meanwhile.
 #[derive(Debug)]
 pub(super) struct Publisher {
-    outcome: oneshot::Sender<Published>,
+    outcome: oneshot::Sender<(Published, BatchSpan)>,
+    pub(super) span: BatchSpan,
     _permit: Option<Permit>,
 }
 
 impl Publisher {
-    pub(super) fn tell(self, published: Published) {
+    pub(super) fn tell(mut self, published: Published) {
+        self.span.decided(&published);
         // One whose connection is gone asks again when it comes back.
-        let _ = self.outcome.send(published);
+        let _ = self.outcome.send((published, self.span));
     }
 }
 
@@ -73,21 +76,25 @@ impl PartitionHandle {
         let outcome = self.hand_over(batch);
         async move {
             match outcome {
-                // A task that ended without an answer may have proposed it before.
-                Ok(outcome) => outcome.await.unwrap_or_else(|_| Published::Refused(stopped(Code::MaybeStored))),
+                Ok(outcome) => match outcome.await {
+                    Ok((published, _ends_here)) => published,
+                    // A task that ended without an answer may have proposed it before.
+                    Err(_) => Published::Refused(stopped(Code::MaybeStored)),
+                },
                 Err(fault) => Published::Refused(fault),
             }
         }
     }
 
     /// What is refused is handed over too: the sequencer must know, so that nothing after it is taken before it.
-    fn hand_over(&self, batch: PublishBatch) -> Result<oneshot::Receiver<Published>, Fault> {
+    fn hand_over(&self, batch: PublishBatch) -> Result<oneshot::Receiver<(Published, BatchSpan)>, Fault> {
+        let span = BatchSpan::received(self.id, batch.count, batch.framed.len());
         let (permit, admission) = self.admit(&batch);
         let (told, outcome) = oneshot::channel();
         let PublishBatch { producer, count, first_number, framed, .. } = batch;
         // Bytes without a permit do not wait in the inbox.
         let framed = if permit.is_some() { framed } else { Bytes::new() };
-        let waiter = Publisher { outcome: told, _permit: permit };
+        let waiter = Publisher { outcome: told, span, _permit: permit };
         let arrival = Arrival { producer, first_number, count, framed, admission, waiter };
         match self.publishes.try_send(arrival) {
             Ok(()) => Ok(outcome),

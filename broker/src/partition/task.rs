@@ -149,15 +149,19 @@ impl PartitionTask {
         let mut next = Some(first);
         for _ in 0..BATCHES_PER_TURN {
             let Some(arrival) = next else { break };
-            let reader = &self.reader;
-            // A point read, of a row that was either just written or that a bloom filter knows not to exist.
-            self.sequencer.handle_batch(arrival, |producer| reader.producer(producer));
+            self.take(arrival);
             next = self.inboxes.publishes.try_recv().ok();
         }
         if let Some(arrival) = next {
-            let reader = &self.reader;
-            self.sequencer.handle_batch(arrival, |producer| reader.producer(producer));
+            self.take(arrival);
         }
+    }
+
+    fn take(&mut self, mut arrival: Arrival<Publisher>) {
+        arrival.waiter.span.taken();
+        let reader = &self.reader;
+        // A point read, of a row that was either just written or that a bloom filter knows not to exist.
+        self.sequencer.handle_batch(arrival, |producer| reader.producer(producer));
     }
 
     fn on_request(&mut self, request: Request) {
@@ -282,6 +286,8 @@ impl PartitionTask {
             self.sequencer.open(Nonce::from_bytes(rand::random()));
         }
         while let Some(Proposal { id, data }) = self.sequencer.poll_proposal(now, self.wall.now()) {
+            #[cfg(feature = "otel")]
+            self.sequencer.waiters(id).for_each(|publisher| publisher.span.proposed());
             let fate = led.group.submit(data);
             self.fates.push(Box::pin(async move { (id, fate.await.map(|(_, _): (_, Effect)| ())) }));
         }

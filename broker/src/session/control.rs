@@ -10,12 +10,15 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::field::Empty;
 
 use super::open::Session;
 use super::table::{PUSHES, Push};
 use super::touch;
 use crate::feed::Trouble;
 use crate::net::{Connection, FrameReader, FrameWriter, ReadError};
+use crate::spans::number;
 use crate::{Broker, clock};
 
 /// Acks of one session being committed, and lists being read, at once. The client coalesces, so more than a few means it does not wait for answers.
@@ -140,7 +143,8 @@ impl Control {
             ToBroker::Login(login) => self.on_login(&login),
             ToBroker::OpenSession(open) => {
                 self.taken_over_by = None;
-                self.on_open(open).await
+                let span = tracing::debug_span!("open session", epoch = number(open.epoch.0), subscriptions = Empty);
+                self.on_open(open).instrument(span).await
             }
             ToBroker::Subscribe(subscribe) => self.on_subscribe(subscribe).await,
             ToBroker::Unsubscribe(unsubscribe) => self.on_unsubscribe(unsubscribe).await,

@@ -11,6 +11,7 @@ use anyport_storage::registry::{Command, Reply, SubscriptionRecord};
 
 use super::control::{Control, Next};
 use crate::feed::{DeliveryHandle, DeliveryOptions};
+use crate::spans::number;
 use crate::{Broker, clock};
 
 /// The open session of a connection.
@@ -77,6 +78,7 @@ impl Control {
             session.take_up(&state, compile_stored(&subscription.filter)?);
             subscriptions.push(state);
         }
+        tracing::Span::current().record("subscriptions", number(subscriptions.len() as u64));
         self.session = Some(session);
         self.touched();
         self.announce(client, epoch, nonce);

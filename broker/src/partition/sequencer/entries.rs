@@ -82,6 +82,13 @@ impl<W> Entries<W> {
         self.proposed.iter().any(|entry| entry.id == id)
     }
 
+    /// Who waits for the batches of a proposal; not for duplicates of them.
+    #[cfg(feature = "otel")]
+    pub(super) fn waiters(&mut self, id: ProposalId) -> impl Iterator<Item = &mut W> {
+        let entries = self.proposed.iter_mut().filter(move |entry| entry.id == id);
+        entries.flat_map(|entry| &mut entry.batches).map(|batch| &mut batch.waiter)
+    }
+
     /// Gives a batch the next offsets. Returns the first of them; if the framing is wrong nothing is changed.
     pub(super) fn add(
         &mut self,

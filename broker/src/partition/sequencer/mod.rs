@@ -297,6 +297,13 @@ impl<W> Sequencer<W> {
         Some(Proposal { id, data })
     }
 
+    /// Who waits for the batches of a proposal.
+    #[cfg(feature = "otel")]
+    pub fn waiters(&mut self, id: ProposalId) -> impl Iterator<Item = &mut W> {
+        let entries = if let State::Open(open) = &mut self.state { Some(&mut open.entries) } else { None };
+        entries.into_iter().flat_map(move |entries| entries.waiters(id))
+    }
+
     /// The next outcome to tell somebody.
     pub fn poll_answer(&mut self) -> Option<(W, Published)> {
         self.answers.pop_front()
