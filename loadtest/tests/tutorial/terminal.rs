@@ -66,7 +66,7 @@ impl Terminal {
     /// Types a command, and waits until it has ended. Returns what it printed and its exit code.
     pub fn run(&mut self, command: &str) -> Result<(Vec<String>, i32)> {
         self.enter(command)?;
-        self.to_the_end()
+        self.until_it_ends()
     }
 
     /// Types a command that runs on, and waits until it has printed what is expected.
@@ -101,7 +101,7 @@ impl Terminal {
 
     /// Waits until the command that runs has ended, and returns what else it has printed.
     pub fn ended(&mut self) -> Result<Vec<String>> {
-        self.to_the_end().map(|(printed, _)| printed)
+        self.until_it_ends().map(|(printed, _)| printed)
     }
 
     fn enter(&mut self, command: &str) -> Result<()> {
@@ -112,7 +112,7 @@ impl Terminal {
         writeln!(self.stdin, "{{ {command}\n}} </dev/null; {ending}").context("write to bash")
     }
 
-    fn to_the_end(&mut self) -> Result<(Vec<String>, i32)> {
+    fn until_it_ends(&mut self) -> Result<(Vec<String>, i32)> {
         let (mut printed, deadline) = (Vec::new(), Instant::now() + PATIENCE);
         loop {
             let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) else {
