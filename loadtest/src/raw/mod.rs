@@ -149,7 +149,8 @@ impl RawStream {
     }
 }
 
-fn client_config(authority: &Path) -> Result<ClientConfig> {
+/// What a client of the wire is configured with, trusting one authority.
+pub fn client_config(authority: &Path) -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(authority).with_context(|| format!("read {}", authority.display()))?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
