@@ -132,11 +132,12 @@ impl Client {
         Ok(self.shared.sdk().await?.resume().await?)
     }
 
-    /// The device has another network, as the system has told: goes on from there at once, in the same session.
-    pub async fn network_changed(&self) {
-        // Where no socket can be had there is no network: the connection is lost, and sought until there is one.
-        if let Some(Err(error)) = self.shared.sdk.get().map(sdk::Client::rebind) {
-            tracing::warn!(%error, "bind another socket");
+    /// The device has another network, as the system has told: goes on from there in the same session. If the broker is not heard there soon
+    /// a new connection is made; if there is none, one is tried at once.
+    pub async fn network_changed(&self) -> Result<(), AnyportError> {
+        match self.shared.sdk.get() {
+            Some(sdk) => Ok(sdk.network_changed().await?),
+            None => Ok(()),
         }
     }
 
