@@ -4,23 +4,24 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use anyport_client as sdk;
-use anyport_client::PublishError;
 use anyport_client::protocol::OffsetRange;
+use anyport_client::{Error, PublishError};
 
-use crate::subscription::Inbox;
+use crate::subscription::Slot;
 use crate::{AnyportError, Event};
 
 /// What has come for a subscription.
 #[derive(Debug, uniffi::Object)]
 pub struct Batch {
     /// Weak: a batch that was lost must not keep its subscription open.
-    inbox: Weak<Inbox>,
+    subscription: Weak<Slot>,
+    max: u32,
     opened: Mutex<Option<Opened>>,
 }
 
 #[derive(Debug)]
 struct Opened {
-    inbox: Arc<Inbox>,
+    subscription: Arc<Slot>,
     /// Without their payloads, which are the application's now.
     deliveries: Vec<sdk::Delivery>,
 }
@@ -62,33 +63,37 @@ pub enum Notice {
 }
 
 impl Batch {
-    pub(crate) fn new(inbox: &Arc<Inbox>) -> Arc<Self> {
-        Arc::new(Self { inbox: Arc::downgrade(inbox), opened: Mutex::new(None) })
+    pub(crate) fn new(subscription: &Arc<Slot>, max: u32) -> Arc<Self> {
+        Arc::new(Self { subscription: Arc::downgrade(subscription), max, opened: Mutex::new(None) })
     }
 
     /// Runs this on what was opened, if anything was.
     fn with_opened<T>(&self, run: impl FnOnce(&sdk::Subscription, &[sdk::Delivery]) -> T) -> Option<T> {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = opened.as_ref()?;
-        Some(run(opened.inbox.sdk()?, &opened.deliveries))
+        Some(run(opened.subscription.get()?, &opened.deliveries))
     }
 }
 
 #[uniffi::export]
 impl Batch {
-    /// Hands over what is in it, once; from then on it is the application's. Empty if nothing came in time.
+    /// Takes what is there and hands it over, once; from then on it is the application's. Empty if nothing came in time. Fails once the
+    /// subscription has ended and everything was taken.
     pub fn open(&self) -> Result<Contents, AnyportError> {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        let (None, Some(inbox)) = (&*opened, self.inbox.upgrade()) else { return Ok(Contents::default()) };
-        let mut unopened = inbox.unopened();
-        let contents = unopened.front().map_or(Ok(Contents::default()), Contents::of)?;
-        let mut deliveries = unopened.pop_front().unwrap_or_default().deliveries;
-        drop(unopened);
+        let (None, Some(subscription)) = (&*opened, self.subscription.upgrade()) else {
+            return Ok(Contents::default());
+        };
+        let Some(sdk) = subscription.get() else { return Ok(Contents::default()) };
+        let max = usize::try_from(self.max).unwrap_or(usize::MAX);
+        let Some(batch) = sdk.take_batch(max) else { return Err(sdk.ended().unwrap_or(Error::Closed).into()) };
+        let contents = Contents::of(&batch);
+        let mut deliveries = batch.deliveries;
         for delivery in &mut deliveries {
             std::mem::take(&mut delivery.event);
         }
-        *opened = Some(Opened { inbox, deliveries });
-        Ok(contents)
+        *opened = Some(Opened { subscription, deliveries });
+        contents
     }
 
     /// All its events are done with. Returns at once; `Subscription.acked` waits until that is durable.
@@ -151,27 +156,11 @@ impl From<&sdk::Notice> for Notice {
 mod tests {
     use super::*;
 
-    fn inbox_with(notice: sdk::Notice) -> Arc<Inbox> {
-        let inbox = Arc::<Inbox>::default();
-        inbox.unopened().push_back(sdk::Batch { deliveries: Vec::new(), notices: vec![notice] });
-        inbox
-    }
-
-    #[test]
-    fn what_nobody_has_opened_is_given_again_and_what_is_opened_is_not() {
-        let inbox = inbox_with(sdk::Notice::TakenOver);
-        drop(Batch::new(&inbox));
-        let [batch, beside] = [Batch::new(&inbox), Batch::new(&inbox)];
-        assert_eq!(batch.open().expect("no events, no bad ones").notices, [Notice::TakenOver]);
-        assert_eq!(batch.open(), Ok(Contents::default()));
-        assert_eq!(beside.open(), Ok(Contents::default()));
-    }
-
     #[test]
     fn a_lost_batch_keeps_no_subscription_open() {
-        let inbox = inbox_with(sdk::Notice::TakenOver);
-        let lost = Batch::new(&inbox);
-        assert!(Arc::into_inner(inbox).is_some(), "nobody else holds it");
+        let subscription = Arc::<Slot>::default();
+        let lost = Batch::new(&subscription, 1);
+        assert!(Arc::into_inner(subscription).is_some(), "nobody else holds it");
         assert_eq!(lost.open(), Ok(Contents::default()));
     }
 }

@@ -1,12 +1,9 @@
-//! Subscribing. Between the SDK's subscription and the application stands an inbox of what has come for calls that may have been
-//! given up: it is emptied only by opening a batch, which does not wait.
+//! Subscribing. Calls that wait take nothing from the SDK's subscription: a batch does, when it is opened, which does not wait.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyport_client as sdk;
-use anyport_client::Error;
 use anyport_client::protocol::WallMs;
 use tokio::sync::OnceCell;
 
@@ -55,35 +52,20 @@ pub enum Start {
 pub struct Subscription {
     client: Arc<SharedClient>,
     options: sdk::SubscribeOptions,
-    inbox: Arc<Inbox>,
+    sdk: Arc<Slot>,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Inbox {
-    sdk: OnceCell<sdk::Subscription>,
-    /// Taken from the SDK for a call that was perhaps given up. At most one batch for each call under way.
-    unopened: Mutex<VecDeque<sdk::Batch>>,
-}
-
-impl Inbox {
-    pub(crate) fn sdk(&self) -> Option<&sdk::Subscription> {
-        self.sdk.get()
-    }
-
-    pub(crate) fn unopened(&self) -> MutexGuard<'_, VecDeque<sdk::Batch>> {
-        // Whole batches come and go in single steps.
-        self.unopened.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+/// The SDK's subscription, once it is open.
+pub(crate) type Slot = OnceCell<sdk::Subscription>;
 
 impl Subscription {
     pub(crate) fn new(client: Arc<SharedClient>, options: SubscribeOptions) -> Arc<Self> {
-        Arc::new(Self { client, options: options.into(), inbox: Arc::default() })
+        Arc::new(Self { client, options: options.into(), sdk: Arc::default() })
     }
 
     async fn sdk(&self) -> Result<&sdk::Subscription, AnyportError> {
         let subscribe = || async { Ok(self.client.sdk().await?.subscribe(self.options.clone()).await?) };
-        self.inbox.sdk.get_or_try_init(subscribe).await
+        self.sdk.get_or_try_init(subscribe).await
     }
 }
 
@@ -96,24 +78,16 @@ impl Subscription {
     }
 
     /// Waits for something to come, at most so long: at most `max` events, and what is to be told beside them. A batch that turns out empty
-    /// says that nothing came in time. May be given up at any moment: a batch that nobody has opened is given again by the next call.
+    /// says that nothing came in time. May be given up at any moment: nothing is taken before the batch is opened.
     pub async fn next_batch(&self, max: u32, timeout_ms: u64) -> Result<Arc<Batch>, AnyportError> {
-        let sdk = self.sdk().await?;
-        if self.inbox.unopened().is_empty() {
-            let max = usize::try_from(max).unwrap_or(usize::MAX).max(1);
-            match sdk.next_batch(max, Duration::from_millis(timeout_ms)).await {
-                Some(batch) if batch.is_empty() => {}
-                Some(batch) => self.inbox.unopened().push_back(batch),
-                None => return Err(sdk.ended().unwrap_or(Error::Closed).into()),
-            }
-        }
-        Ok(Batch::new(&self.inbox))
+        self.sdk().await?.ready(Duration::from_millis(timeout_ms)).await;
+        Ok(Batch::new(&self.sdk, max))
     }
 
     /// Waits until every ack given by now is durable at the broker, as far as acks are without holes before them. An event acked and
     /// confirmed is never delivered again, to any process.
     pub async fn acked(&self) -> Result<(), AnyportError> {
-        match self.inbox.sdk() {
+        match self.sdk.get() {
             Some(sdk) => Ok(sdk.acked().await?),
             None => Ok(()),
         }
@@ -121,7 +95,7 @@ impl Subscription {
 
     /// Whether everything has been read that was there when the session began.
     pub fn is_caught_up(&self) -> bool {
-        self.inbox.unopened().is_empty() && self.inbox.sdk().is_some_and(sdk::Subscription::caught_up)
+        self.sdk.get().is_some_and(sdk::Subscription::caught_up)
     }
 }
 
