@@ -1,5 +1,6 @@
 //! The client: an identity and its connection, made when first needed.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use anyport_client::{Error, Identities};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-use crate::{AnyportError, Publisher, SubscribeOptions, Subscription, Why, runtime};
+use crate::{AnyportError, Outbox, Publisher, SubscribeOptions, Subscription, Why, runtime};
 
 /// Who connects where.
 #[derive(Clone, Debug, uniffi::Record)]
@@ -69,6 +70,11 @@ impl SharedClient {
         let connect = || sdk::Client::connect(self.options.clone());
         Ok(self.sdk.get_or_try_init(connect).await?)
     }
+
+    /// Where the client's files are, and its name there.
+    pub(crate) fn home(&self) -> (PathBuf, String) {
+        (self.options.home.clone(), self.options.name.clone())
+    }
 }
 
 #[uniffi::export(async_runtime = "tokio")]
@@ -106,6 +112,11 @@ impl Client {
     /// A publisher over this client's connection.
     pub fn publisher(&self) -> Arc<Publisher> {
         Publisher::new(Arc::clone(&self.shared))
+    }
+
+    /// This client's outbox, for publishing without a connection. One object of one process at a time can have it.
+    pub fn outbox(&self) -> Arc<Outbox> {
+        Outbox::new(Arc::clone(&self.shared))
     }
 
     /// A subscription, not yet open. Dropped, it stops deliveries; at the broker it stays, and so does what is not acked.
@@ -153,26 +164,23 @@ impl Client {
     /// The identity with its positions, to go on with it on another device: a secret, since whoever has it is the client. Suspend or
     /// disconnect first, so that the positions are the latest.
     pub async fn export_identity(&self) -> Result<Vec<u8>, AnyportError> {
-        let options = self.shared.options.clone();
-        blocking(move || Ok(Identities::of(options.home).export(&options.name)?.json)).await
+        let (home, name) = self.shared.home();
+        blocking(move || Ok(Identities::of(home).export(&name)?.json)).await
     }
 
     /// Makes an exported identity this client's, with the authorities it trusts. Before connecting; unless `replace`, only where there
     /// is none.
     pub async fn import_identity(&self, exported: Vec<u8>, replace: bool) -> Result<(), AnyportError> {
-        let options = self.shared.options.clone();
-        blocking(move || Identities::of(options.home).import(&options.name, &exported, replace).map(|_| ())).await
+        let (home, name) = self.shared.home();
+        blocking(move || Identities::of(home).import(&name, &exported, replace).map(|_| ())).await
     }
 }
 
-/// Has a task of the runtime wait for the work, so that it is the runtime's thread that calls back.
+/// Work on files.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, AnyportError> {
-    runtime::remember();
-    let waiting = tokio::spawn(async { spawn_blocking(work).await.unwrap_or(Err(Error::Closed)) });
-    // Nobody aborts either of the two.
-    Ok(waiting.await.unwrap_or(Err(Error::Closed))?)
+    runtime::run(async { Ok(spawn_blocking(work).await.unwrap_or(Err(Error::Closed))?) }).await
 }
 
 impl From<sdk::Status> for Status {

@@ -5,8 +5,8 @@
 //! it is done and its result not yet taken. So:
 //!
 //! - Tasks of the SDK own connections and events. A call waits for them and owns nothing.
-//! - No result of a call that waits is the only place where something is. [`Client`], [`Publisher`] and [`Subscription`] come from
-//!   constructors that do not wait, and [`Batch`] is empty until it is opened, which does not wait either.
+//! - No result of a call that waits is the only place where something is. Objects come from constructors that do not
+//!   wait, and [`Batch`] is empty until it is opened, which does not wait either.
 //! - An event counts only when it is acked.
 //! - What comes by the hundred crosses the border by the hundred: one call for a batch of events, one for its ack.
 //!
@@ -16,6 +16,7 @@ mod batch;
 mod client;
 mod error;
 mod event;
+mod outbox;
 mod publisher;
 mod runtime;
 mod subscription;
@@ -24,6 +25,7 @@ pub use batch::{Batch, Contents, Delivery, Notice};
 pub use client::{Client, ClientOptions, Status};
 pub use error::{AnyportError, Why};
 pub use event::{AttributeValue, Event};
+pub use outbox::{Outbox, OutboxStatus};
 pub use publisher::{Published, Publisher, Stored};
 pub use runtime::stop_runtime;
 pub use subscription::{Start, SubscribeOptions, Subscription};

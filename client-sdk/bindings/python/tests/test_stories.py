@@ -134,6 +134,23 @@ class Networks(Story):
         self.assertTrue(reader.notices[0].is_resumed())
 
 
+    async def test_what_is_published_without_a_network_is_stored_once_when_there_is_one(self):
+        proxy, server = await self.proxy()
+        phone = self.client("phone", server=server)
+        outbox = phone.outbox()
+        await proxy.tell("cut both")
+        for number in range(3):
+            await outbox.publish(quake(number))
+        self.assertEqual((outbox.status().events, phone.status()), (3, Status.NOT_CONNECTED()))
+        await proxy.tell("heal")
+        await outbox.send()
+        await asyncio.wait_for(outbox.flush(), PATIENCE_SECS)
+        await outbox.publish(quake(3))
+        reader = Reader(self.client("reader").subscription(ALL))
+        await reader.read(4)
+        self.assertEqual(reader.ids, [0, 1, 2, 3])
+
+
 class Crowds(Story):
     async def test_a_thousand_calls_at_once_are_all_answered(self):
         publisher = self.client("crowd").publisher()
@@ -192,13 +209,18 @@ class GivenUp(Story):
         self.assertEqual(reader.ids, list(range(100)))
         await reader.subscription.acked()
 
-    async def test_connecting_and_subscribing_can_be_given_up_and_tried_again(self):
+    async def test_connecting_subscribing_and_sending_can_be_given_up_and_tried_again(self):
         for give_up in [self.give_up_waiting, self.give_up_done]:
-            phone = self.client("phone")
+            phone = self.client(give_up.__name__)
             await give_up(phone.connect())
             subscription = phone.subscription(ALL)
             await give_up(subscription.open())
             await subscription.open()
+            outbox = phone.outbox()
+            await give_up(outbox.publish(quake(0)))
+            await give_up(outbox.send())
+            await outbox.send()
+            await asyncio.wait_for(outbox.flush(), PATIENCE_SECS)
             await phone.disconnect()
 
     async def test_what_a_given_up_publish_handed_over_is_published(self):
