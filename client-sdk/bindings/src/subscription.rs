@@ -28,7 +28,7 @@ pub struct SubscribeOptions {
     /// It ends when nobody has used it for so long; unsaid, the broker's default of 30 days.
     #[uniffi(default = None)]
     pub inactive_expiry_secs: Option<u64>,
-    /// It ends with the client.
+    /// Nothing is remembered of it in the home folder, nor at the broker once it has expired.
     #[uniffi(default = false)]
     pub temporary: bool,
     /// Go on from this position, if it is further than what is known otherwise: see `Batch.resume_token`.
