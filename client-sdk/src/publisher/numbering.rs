@@ -78,8 +78,9 @@ impl Stored {
     /// Of the one event at this place of the batch.
     pub(crate) fn at_place(self, place: u32) -> Self {
         let after_first = place.checked_sub(self.known_from);
-        let first = self.first.zip(after_first).map(|(first, after)| first.plus(after.into()));
-        Self { first, known_from: 0, ..self }
+        // A broker may answer anything; an offset that there cannot be is none.
+        let first = self.first.zip(after_first).and_then(|(first, after)| first.0.checked_add(after.into()));
+        Self { first: first.map(Offset), known_from: 0, ..self }
     }
 }
 

@@ -114,3 +114,19 @@ impl Future for Receipt {
         self.batch.poll(context).map(|result| self.of_batch(result))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_lies_at_its_place_behind_the_first_of_its_batch_if_there_is_such_an_offset() {
+        let acked = |first| {
+            let batch = Arc::new(BatchReceipt::default());
+            batch.settle(Ok(Stored { partition: PartitionId(1), first: Some(Offset(first)), known_from: 0 }));
+            Receipt::new(batch, 3).get().expect("it is settled").expect("it is stored").offset
+        };
+        assert_eq!(acked(40), Some(Offset(43)));
+        assert_eq!(acked(u64::MAX - 2), None);
+    }
+}
