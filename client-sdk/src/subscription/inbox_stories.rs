@@ -1,6 +1,7 @@
 use anyport_protocol::message::feed::FeedId;
 use anyport_protocol::message::{FeedState, LostEnd};
 use anyport_protocol::{LogEpoch, Offset, OffsetRange};
+use proptest::prelude::*;
 
 use super::*;
 
@@ -302,4 +303,82 @@ fn frames_of_a_subscription_that_is_being_resumed_wait_for_the_first_answer() {
     inbox.handle_session(&state, Instant::now());
     assert_eq!(offsets(&taken(&mut inbox)), [7]);
     assert!(inbox.has_acks_due(), "the earlier process had acked more than the broker knows");
+}
+
+#[test]
+fn what_a_broker_says_of_times_and_places_is_no_panic() {
+    let mut inbox = inbox(0, 10);
+    receive(&mut inbox, 0, 6, events(&[5]));
+    let mut absurd = state(u64::MAX, u64::MAX);
+    absurd.inactive_expiry_secs = u64::MAX;
+    absurd.feeds[0].lost = Some(LostEnd { epoch: LogEpoch(0), range: range(1, 2) });
+    inbox.handle_disconnected("lost");
+    inbox.handle_session(&absurd, Instant::now());
+    assert!(inbox.cursors_due_at() > Instant::now());
+    assert_eq!(offsets(&taken(&mut inbox)), [5]);
+}
+
+/// What may happen to a subscription, in any order.
+#[derive(Clone, Debug)]
+enum Turn {
+    /// A frame over this range: new, known, ahead, or partly each.
+    Frame(u64, u64),
+    Take(usize),
+    /// One of the deliveries taken so far is acked, perhaps again.
+    Ack(prop::sample::Index),
+    /// The connection is lost, and the next session begins so far behind the client's cursor.
+    Reconnect(u64),
+    /// The patience with a hole is over.
+    Reopen,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    prop_oneof![
+        6 => (0_u64..60, 0_u64..20).prop_map(|(start, length)| Turn::Frame(start, length)),
+        3 => (0_usize..6).prop_map(Turn::Take),
+        4 => any::<prop::sample::Index>().prop_map(Turn::Ack),
+        1 => (0_u64..10).prop_map(Turn::Reconnect),
+        1 => Just(Turn::Reopen),
+    ]
+}
+
+proptest! {
+    /// Of a log that has an event at every even offset.
+    #[test]
+    fn each_event_is_handed_out_once_and_in_order_and_the_cursor_is_what_is_acked_without_a_hole(
+        turns in prop::collection::vec(turn(), 0..120),
+    ) {
+        let mut inbox = inbox(0, 80);
+        let (mut deliveries, mut acked): (Vec<Delivery>, Vec<u64>) = (Vec::new(), Vec::new());
+        for turn in turns {
+            match turn {
+                Turn::Frame(start, length) => {
+                    let even: Vec<u64> = (start..start + length).filter(|offset| offset % 2 == 0).collect();
+                    receive(&mut inbox, start, start + length, events(&even));
+                }
+                Turn::Take(count) => deliveries.extend(inbox.pop(count).map(|batch| batch.deliveries).unwrap_or_default()),
+                Turn::Ack(index) if !deliveries.is_empty() => {
+                    let delivery = index.get(&deliveries);
+                    inbox.ack(delivery);
+                    acked.push(delivery.offset.0);
+                }
+                Turn::Ack(_) => {}
+                Turn::Reconnect(behind) => {
+                    let cursor = inbox.cursors()[0].offset.0;
+                    inbox.handle_disconnected("lost");
+                    inbox.handle_session(&state(cursor.saturating_sub(behind), 80), Instant::now());
+                }
+                Turn::Reopen => {
+                    let late = Instant::now() + Duration::from_secs(60);
+                    let reopened = inbox.poll_reopens(late);
+                    prop_assert!(reopened.iter().all(|(_, at)| *at == inbox.positions()[0]));
+                }
+            }
+            let position = inbox.positions()[0].offset.0;
+            let handed_out = offsets(&deliveries);
+            prop_assert!(handed_out.iter().copied().eq((0..position).step_by(2).take(handed_out.len())), "{:?}", handed_out);
+            let first_not_acked = (0..position).step_by(2).find(|offset| !acked.contains(offset));
+            prop_assert_eq!(inbox.cursors()[0], at(first_not_acked.unwrap_or(position)));
+        }
+    }
 }
