@@ -24,6 +24,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// What a line of a few kilobits a second needs for one frame.
 const PATIENCE_MAX: Duration = Duration::from_secs(32);
 
+/// What a parked frame costs beside its events: those without events must not pile up either.
+const LINK_OVERHEAD_BYTES: usize = 128;
+
 /// Four times what a broker keeps queued for one subscription's live frames.
 const PARKED_BYTES_MAX: usize = 2 << 20;
 
@@ -48,10 +51,11 @@ pub(crate) struct Link {
 
 impl Link {
     fn bytes(&self) -> usize {
-        match &self.content {
+        let events = match &self.content {
             FeedContent::Events(events) => events.iter().map(|(_, event)| event.len()).sum(),
             FeedContent::Gap | FeedContent::Omitted { .. } => 0,
-        }
+        };
+        LINK_OVERHEAD_BYTES + events
     }
 
     /// The part from `position` on.
@@ -241,6 +245,17 @@ mod tests {
             assert_eq!(chain.handle_frame(large(start), now), []);
         }
         assert!(chain.parked_bytes() <= PARKED_BYTES_MAX);
+        assert_eq!(chain.poll_reopen(now), Some(at(0)));
+    }
+
+    #[test]
+    fn frames_without_events_do_not_pile_up_ahead_either() {
+        let now = Instant::now();
+        let mut chain = Chain::new(at(0));
+        for start in 1..100_000 {
+            chain.handle_frame(gap(start, start + 1), now);
+        }
+        assert!(chain.parked.len() <= PARKED_BYTES_MAX / LINK_OVERHEAD_BYTES);
         assert_eq!(chain.poll_reopen(now), Some(at(0)));
     }
 
