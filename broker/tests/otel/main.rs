@@ -1,6 +1,6 @@
 //! A collector on loopback sees what became of a batch, phase by phase.
 //!
-//! `cargo test --workspace --features anyport-broker/otel --test otel`
+//! `cargo test --features anyport-broker/otel --test otel`
 
 mod collector;
 #[path = "../raft/support.rs"]

@@ -151,10 +151,11 @@ impl Outbox {
             }
             let room = changes.wait_for(|waiting| has_room(waiting) || waiting.failed.is_some());
             match timeout_at(deadline, room).await {
-                Ok(Ok(waiting)) => match waiting.failed.clone() {
-                    Some(cause) => return Err(PublishError::OutboxFailed { cause }),
-                    None => {}
-                },
+                Ok(Ok(waiting)) => {
+                    if let Some(cause) = waiting.failed.clone() {
+                        return Err(PublishError::OutboxFailed { cause });
+                    }
+                }
                 Ok(Err(_)) => return Err(self.ended()),
                 Err(_) => {
                     let held = self.waiting.borrow().bytes;

@@ -340,7 +340,7 @@ impl PartitionQueue {
         if self.open_count == 0 {
             return Vec::new();
         }
-        let receipt = std::mem::replace(&mut self.open_receipt, Arc::default());
+        let receipt = std::mem::take(&mut self.open_receipt);
         // The next batch will be about as large.
         let next = Vec::with_capacity(self.open.len());
         let framed = Bytes::from(std::mem::replace(&mut self.open, next));

@@ -48,11 +48,7 @@ impl Program {
         let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join(&path));
         match beside.clone().find(|path| path.is_file()) {
             Some(path) => Ok(path),
-            None => bail!(
-                "{} is not built (make build): looked for {:?}",
-                path.display(),
-                beside.collect::<Vec<_>>()
-            ),
+            None => bail!("{} is not built (make build): looked for {:?}", path.display(), beside.collect::<Vec<_>>()),
         }
     }
 }

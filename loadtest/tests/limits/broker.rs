@@ -134,16 +134,16 @@ impl Stage {
     /// A request whose line and headers have so many bytes, up to the end of the empty line.
     async fn post_with_head_of(&self, bytes: usize) -> Result<Outcome> {
         let mut http = RawHttp::connect(self.broker.http_address()).await?;
-        let head = |padding: usize| {
+        let request = |padding: usize| {
             format!(
                 "POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nContent-Type: application/cloudevents-batch+json\r\n\
-                 Content-Length: 2\r\nX-Padding: {}\r\n\r\n",
+                 Content-Length: 2\r\nX-Padding: {}\r\n\r\n[]",
                 self.token,
                 "x".repeat(padding)
             )
         };
-        http.send(head(bytes - head(0).len()).as_bytes()).await?;
-        http.send(b"[]").await?;
+        // At once: who refuses the head closes, perhaps before the body is written.
+        http.send(request(bytes - (request(0).len() - "[]".len())).as_bytes()).await?;
         let answer = http.receive().await?;
         Ok(if answer.status == 200 { Ok(()) } else { Err(answer.status.to_string()) })
     }
