@@ -16,9 +16,7 @@ impl PartitionReader {
             if bounds.head == bounds.tail {
                 return Ok(bounds.tail);
             }
-            let before = OffsetRows::new(&self.engine, self.id, bounds).last_where(|row| row.wall < wall)?;
-            let near = before.map_or(bounds.head, |row| row.offset);
-            let mut walk = Walk::to(&self.engine, self.id, reach, near, WALK_READAHEAD_BYTES)?;
+            let mut walk = self.walk_near(reach, wall)?;
             while let Some(record) = walk.next()? {
                 if record.wall >= wall {
                     return Ok(record.first.max(bounds.head));
@@ -26,6 +24,14 @@ impl PartitionReader {
             }
             Ok(bounds.tail)
         })
+    }
+
+    /// From shortly before the first event appended at or after this time, in a log that has events.
+    fn walk_near(&self, reach: &Reach, wall: WallMs) -> Result<Walk<'_>, StoreError> {
+        let bounds = reach.bounds();
+        let before = OffsetRows::new(&self.engine, self.id, bounds).last_where(|row| row.wall < wall)?;
+        let near = before.map_or(bounds.head, |row| row.offset);
+        Walk::to(&self.engine, self.id, reach, near, WALK_READAHEAD_BYTES)
     }
 
     /// When the first retained event at or after this offset was appended; none if there is none.
@@ -54,12 +60,20 @@ impl PartitionReader {
         bytes_max: Option<u64>,
     ) -> Result<Option<u64>, StoreError> {
         self.unless_trimmed(|reach| {
-            let mut rows = OffsetRows::new(&self.engine, self.id, reach.bounds());
+            let bounds = reach.bounds();
+            if bounds.head == bounds.tail {
+                return Ok(None);
+            }
             let mut candidate = None;
             if let Some(older_than) = older_than {
-                // An entry has one time, so the whole entry of such a row is older.
-                candidate = rows.last_where(|row| row.wall < older_than)?.map(|row| row.index);
+                // Rows are sparse, and what follows the last one may be all there will ever be.
+                let mut walk = self.walk_near(reach, older_than)?;
+                while let Some(record) = walk.next()?.filter(|record| record.wall < older_than) {
+                    // An entry has one time, so the whole entry of such a record is older.
+                    candidate = Some(record.index);
+                }
             }
+            let mut rows = OffsetRows::new(&self.engine, self.id, bounds);
             if let Some(excess) = bytes_max.and_then(|max| reach.total.checked_sub(max))
                 && let Some(row) = rows.last_where(|row| row.total <= excess)?
             {
