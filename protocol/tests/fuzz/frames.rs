@@ -74,12 +74,12 @@ fn control(message_type: u16, body: &[u8]) -> Outcome {
     assert!(to_broker.is_err() || to_client.is_err(), "a number means one message");
     if let Ok(message) = &to_broker {
         let again = body_of(|out| message.encode(1, out));
-        assert_eq!(ToBroker::decode(message_type, &again).expect(message.name()), *message);
+        assert_eq!(ToBroker::decode(message_type, &again).unwrap_or_else(|_| panic!("{}", message.name())), *message);
     }
     if let Ok(message) = &to_client {
         messages::look_at(message);
         let again = body_of(|out| message.encode(1, out));
-        assert_eq!(ToClient::decode(message_type, &again).expect(message.name()), *message);
+        assert_eq!(ToClient::decode(message_type, &again).unwrap_or_else(|_| panic!("{}", message.name())), *message);
     }
     Outcome::of_result(&to_broker).and(Outcome::of_result(&to_client))
 }
