@@ -51,7 +51,10 @@ fn message(message_type: u16, body: Bytes) -> Outcome {
         publish::PUBLISHED => {
             let published = Published::decode(&body);
             if let Ok(published) = &published {
-                assert_eq!(Published::decode(&body_of(|out| published.encode(1, out))).expect("own"), *published);
+                assert_eq!(
+                    Published::decode(&body_of(|out| published.encode(1, out))).expect("its own bytes"),
+                    *published
+                );
             }
             Outcome::of_result(&published)
         }
@@ -59,7 +62,7 @@ fn message(message_type: u16, body: Bytes) -> Outcome {
             let frame = FeedFrame::decode(message_type, body);
             if let Ok(frame) = &frame {
                 assert_eq!(
-                    FeedFrame::decode(message_type, body_of(|out| write_feed(frame, out))).expect("own"),
+                    FeedFrame::decode(message_type, body_of(|out| write_feed(frame, out))).expect("its own bytes"),
                     *frame
                 );
             }
@@ -74,12 +77,12 @@ fn control(message_type: u16, body: &[u8]) -> Outcome {
     assert!(to_broker.is_err() || to_client.is_err(), "a number means one message");
     if let Ok(message) = &to_broker {
         let again = body_of(|out| message.encode(1, out));
-        assert_eq!(ToBroker::decode(message_type, &again).unwrap_or_else(|_| panic!("{}", message.name())), *message);
+        assert_eq!(ToBroker::decode(message_type, &again).expect("its own bytes"), *message);
     }
     if let Ok(message) = &to_client {
         messages::look_at(message);
         let again = body_of(|out| message.encode(1, out));
-        assert_eq!(ToClient::decode(message_type, &again).unwrap_or_else(|_| panic!("{}", message.name())), *message);
+        assert_eq!(ToClient::decode(message_type, &again).expect("its own bytes"), *message);
     }
     Outcome::of_result(&to_broker).and(Outcome::of_result(&to_client))
 }
@@ -87,7 +90,7 @@ fn control(message_type: u16, body: &[u8]) -> Outcome {
 fn batch(body: Bytes) -> Outcome {
     let batch = PublishBatch::decode(body);
     let Ok(read) = &batch else { return Outcome::of_result(&batch) };
-    assert_eq!(PublishBatch::decode(body_of(|out| read.encode(1, out))).expect("own"), *read);
+    assert_eq!(PublishBatch::decode(body_of(|out| read.encode(1, out))).expect("its own bytes"), *read);
     let events = framed::iter(&read.framed).map(|event| event.map(|event| EncodedEvent::check(event).map(|_| ())));
     Outcome::of(&events.collect::<Vec<_>>())
 }
