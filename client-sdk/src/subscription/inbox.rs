@@ -9,7 +9,7 @@ use std::iter;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use anyport_protocol::limits::{FRAME_BYTES_MAX, INACTIVE_EXPIRY_SECS_DEFAULT, INACTIVE_EXPIRY_SECS_MAX};
+use anyport_protocol::limits::{FRAME_BYTES_MAX, INACTIVE_EXPIRY_SECS_DEFAULT};
 use anyport_protocol::message::SubscriptionState;
 use anyport_protocol::message::feed::{FeedContent, FeedFrame};
 use anyport_protocol::{Cursor, Incarnation, PartitionId, SubscriptionName};
@@ -137,8 +137,7 @@ impl Inbox {
 
     /// A new session is open: frames come from the positions of `state` on.
     pub(crate) fn handle_session(&mut self, state: &SubscriptionState, now: Instant) {
-        // A broker may say anything, and times are added to this.
-        self.inactive_expiry = Duration::from_secs(state.inactive_expiry_secs.min(INACTIVE_EXPIRY_SECS_MAX));
+        self.inactive_expiry = Duration::from_secs(state.inactive_expiry_secs);
         if self.feeds.is_empty() {
             let own = self.own.iter().copied().chain(iter::repeat(Cursor::default()));
             self.feeds = state.feeds.iter().zip(own).map(|(feed, own)| Feed::new(feed, own)).collect();
