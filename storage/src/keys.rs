@@ -115,6 +115,25 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn rows_of_a_history_sort_by_index_and_lie_with_their_group(tag in prop::sample::select(vec![Tag::Opened, Tag::Members]), partition: u16, a: u64, b: u64) {
+            let group = GroupId::Partition(PartitionId(partition));
+            let key = |index| history_row(group, tag, index);
+            prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
+            prop_assert!(key(a).starts_with(&group_row(group, tag)));
+        }
+
+        #[test]
+        fn rows_of_a_partition_lie_within_its_range_and_no_other(partition in 0..256_u16, other in 0..256_u16, id: [u8; 16], first: u64) {
+            let (start, end) = of_partition(PartitionId(partition));
+            let keys = [producer(PartitionId(other), &ProducerId::from_bytes(id)).to_vec(), offset(PartitionId(other), Offset(first)).to_vec()];
+            for key in keys {
+                prop_assert_eq!(start <= key && key < end, partition == other);
+            }
+        }
+    }
+
     #[test]
     fn foreign_keys_are_refused() {
         assert_eq!(parse_record(b"short"), None);
