@@ -57,7 +57,7 @@ impl Stage {
                 self.subscribe(&all).await
             }
             Ask::ControlFrame => self.hello_of(bytes).await,
-            Ask::HttpBody => self.post(&[], &batch_of(bytes)).await,
+            Ask::HttpBody => self.post(&batch_of(bytes)).await,
             Ask::HttpHead => self.post_with_head_of(bytes).await,
             Ask::Partitions => start_with_partitions(size).await,
         }
@@ -123,27 +123,32 @@ impl Stage {
         }
     }
 
-    async fn post(&self, headers: &[(&str, &str)], body: &[u8]) -> Result<Outcome> {
-        let batch = [("Content-Type", "application/cloudevents-batch+json")];
+    /// The body follows once the broker wants it: one that is refused for its size is not read, and the connection ends under it.
+    async fn post(&self, body: &[u8]) -> Result<Outcome> {
         let mut http = RawHttp::connect(self.broker.http_address()).await?;
-        let answer = http.post(&self.token, &[&batch, headers].concat(), body).await?;
+        http.send(format!("{}Expect: 100-continue\r\n\r\n", self.head(body.len())).as_bytes()).await?;
+        let mut answer = http.receive().await?;
+        if answer.status == 100 {
+            http.send(body).await?;
+            answer = http.receive().await?;
+        }
         let text = String::from_utf8_lossy(&answer.body).into_owned();
         Ok(if answer.status == 200 { Ok(()) } else { Err(text) })
+    }
+
+    fn head(&self, body_bytes: usize) -> String {
+        format!(
+            "POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nContent-Type: application/cloudevents-batch+json\r\n\
+             Content-Length: {body_bytes}\r\n",
+            self.token,
+        )
     }
 
     /// A request whose line and headers have so many bytes, up to the end of the empty line.
     async fn post_with_head_of(&self, bytes: usize) -> Result<Outcome> {
         let mut http = RawHttp::connect(self.broker.http_address()).await?;
-        let request = |padding: usize| {
-            format!(
-                "POST /events HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nContent-Type: application/cloudevents-batch+json\r\n\
-                 Content-Length: 2\r\nX-Padding: {}\r\n\r\n[]",
-                self.token,
-                "x".repeat(padding)
-            )
-        };
-        // At once: who refuses the head closes, perhaps before the body is written.
-        http.send(request(bytes - (request(0).len() - "[]".len())).as_bytes()).await?;
+        let request = |padding: usize| format!("{}X-Padding: {}\r\n\r\n[]", self.head(2), "x".repeat(padding));
+        http.send(request(bytes + 2 - request(0).len()).as_bytes()).await?;
         let answer = http.receive().await?;
         Ok(if answer.status == 200 { Ok(()) } else { Err(answer.status.to_string()) })
     }
