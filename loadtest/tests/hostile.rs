@@ -1,5 +1,7 @@
 //! Bad bytes and bad credentials: each gets a clear answer, and nobody else notices.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use anyport_loadtest::raw::{RawClient, RawStream};
 use anyport_loadtest::runner::{BrokerOptions, BrokerProcess};
@@ -9,7 +11,9 @@ use anyport_protocol::limits::{CONTROL_FRAME_BYTES_MAX, EVENT_BYTES_MAX};
 use anyport_protocol::message::publish::{PublishBatch, Published};
 use anyport_protocol::message::{FrameHeader, Hello, Login, OpenSession, Register, StreamKind, ToClient, push_frame};
 use anyport_protocol::{Code, Nonce, Number, PartitionId, ProducerId, SessionEpoch};
+use quinn::ConnectionError;
 use rand::RngCore;
+use tokio::time::timeout;
 
 async fn broker() -> Result<(tempfile::TempDir, BrokerProcess)> {
     let folder = tempfile::tempdir()?;
@@ -100,6 +104,18 @@ async fn requests_out_of_turn_are_refused_with_their_reason() -> Result<()> {
     let open = OpenSession { epoch: SessionEpoch(1), nonce: Nonce([1; 16]), resume: vec![], registry_seen: 0 };
     assert!(control.refused(open.into()).await?.is(Code::NotLoggedIn));
     Ok(())
+}
+
+/// A silent connection is hung up on after ten seconds; one that is polite and remains nobody, after twenty.
+#[tokio::test]
+async fn who_says_hello_and_never_logs_in_is_hung_up_on() -> Result<()> {
+    let (_folder, broker) = broker().await?;
+    let client = RawClient::connect(&broker).await?;
+    let _control = client.control().await?;
+    let closed = timeout(Duration::from_secs(60), client.connection.closed()).await?;
+    let ConnectionError::ApplicationClosed(close) = &closed else { anyhow::bail!("closed otherwise: {closed}") };
+    assert_eq!(close.error_code.into_inner(), Code::NotLoggedIn as u64, "{closed}");
+    still_serves(&broker).await
 }
 
 #[tokio::test]

@@ -46,7 +46,13 @@ const HTTP_BODY: &str = "broker/src/http/body.rs";
 const CONNECTION: &str = "broker/src/session/connection.rs";
 
 /// Limits of time and of memory.
-pub const BUDGETS: [ShownBy; 7] = [
+pub const BUDGETS: [ShownBy; 8] = [
+    row(
+        "LOGIN_TIMEOUT",
+        "broker/src/session/control.rs",
+        "loadtest/tests/hostile.rs",
+        "who_says_hello_and_never_logs_in_is_hung_up_on",
+    ),
     row(
         "FIRST_STREAM_TIMEOUT",
         CONNECTION,
