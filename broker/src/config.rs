@@ -73,6 +73,10 @@ pub struct Config {
     /// Below this much free space on the data disk publishes are refused, while all else goes on.
     #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
     pub free_space_min: u64,
+
+    /// The data folder is an older copy that was put back. For one start: clients that had come further are told what is gone.
+    #[arg(long)]
+    pub restored: bool,
 }
 
 /// Where --dev takes events over HTTP: beside the other ports of its defaults.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::{ClusterId, Code};
+use anyport_protocol::{ClusterId, Code, LogEpoch, WallMs};
 use anyport_storage::{OpenError, Poison, Store, StoreError, StoreOptions};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
@@ -185,6 +185,7 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
         sync: config.fsync.into(),
         partitions: config.partitions,
         registry_shards: REGISTRY_SHARDS,
+        new_epoch: config.restored.then(|| epoch_of(clock::wall())),
         ..StoreOptions::default()
     };
     let opened = tokio::task::spawn_blocking({
@@ -193,6 +194,11 @@ async fn open_store(config: &Config) -> Result<Store, StartError> {
     });
     let opened = opened.await.expect("opening does not panic, and nothing aborts it");
     opened.map_err(|source| StartError::Store { path, source })
+}
+
+/// The minute: after what the copy's own later life has used, and another than that of an earlier return to the same copy.
+fn epoch_of(now: WallMs) -> LogEpoch {
+    LogEpoch(u32::try_from(now.0 / 60_000).unwrap_or(u32::MAX - 1))
 }
 
 /// What the cluster is if this start is its first: nobody else's.

@@ -21,8 +21,12 @@ async fn publish(broker: &BrokerProcess, numbers: std::ops::Range<u32>) -> Resul
     Ok(())
 }
 
-/// The ids of what a client gets and acks, typing the same command each time.
 async fn received(broker: &BrokerProcess) -> Result<Vec<u32>> {
+    Ok(received_and_told(broker).await?.0)
+}
+
+/// The ids of what a client gets and acks, typing the same command each time, and what it is told beside.
+async fn received_and_told(broker: &BrokerProcess) -> Result<(Vec<u32>, String)> {
     let sub = ["sub", "--client", "phone", "--name", "all", "--from", "earliest", "--until-caught-up"];
     let done = Cli::of(broker)?.run(&sub, "", PATIENCE).await?;
     ensure!(done.code == Some(0), "{}", done.stderr);
@@ -30,7 +34,7 @@ async fn received(broker: &BrokerProcess) -> Result<Vec<u32>> {
         let event: serde_json::Value = serde_json::from_str(line)?;
         Ok(event["id"].as_str().context("an id")?.parse()?)
     };
-    done.stdout.lines().map(id).collect()
+    Ok((done.stdout.lines().map(id).collect::<Result<_>>()?, done.stderr))
 }
 
 /// Copies a folder with all that is in it, as `cp -a` does.
@@ -76,14 +80,21 @@ async fn a_copy_of_a_stopped_store_goes_on_where_it_was() -> Result<()> {
 }
 
 #[tokio::test]
-async fn after_a_step_back_in_time_a_client_without_its_state_gets_all_that_is_there_and_was_not_acked_in_the_copy()
--> Result<()> {
+async fn after_a_step_back_in_time_a_client_is_told_what_is_gone_and_gets_all_that_comes() -> Result<()> {
     let mut scene = copied_and_run_on().await?;
     restore(&scene)?;
-    std::fs::remove_file(scene.broker.home().join("clients/phone/state"))?;
-    scene.broker.start_again().await?;
+    scene.broker.start_again_with(&["--restored"]).await?;
     publish(&scene.broker, 20..25).await?;
-    assert_eq!(received(&scene.broker).await?, Vec::from_iter(20..25));
+    let (ids, notices) = received_and_told(&scene.broker).await?;
+    assert_eq!(ids, Vec::from_iter(20..25));
+    assert!(notices.contains("offsets [10, 20)"), "{notices}");
+    // It is for one start: the next one goes on in the same epoch.
+    scene.broker.terminate().await?;
+    scene.broker.start_again_with(&[]).await?;
+    publish(&scene.broker, 25..30).await?;
+    let (ids, notices) = received_and_told(&scene.broker).await?;
+    assert_eq!(ids, Vec::from_iter(25..30));
+    assert!(!notices.contains("offsets ["), "{notices}");
     Ok(())
 }
 

@@ -154,7 +154,8 @@ impl Opening {
     /// Begins this run: a new epoch if logs may have lost their end, a new mark, the threads.
     fn finish(&self, db: DB, distrust: Distrust, before: Mark) -> Result<Opened, OpenError> {
         let disk = Arc::new(Disk::new(db, distrust, self.options.inject.clone()));
-        let lost = before.relaxed && !before.clean && mark::other_boot(&before, &mark::boot_id());
+        let crashed = before.relaxed && !before.clean && mark::other_boot(&before, &mark::boot_id());
+        let lost = self.options.new_epoch.or(crashed.then_some(LogEpoch(0)));
         let epoch = next_epoch(&disk, lost)?;
         disk.sync()?;
         let mark = self.mark_now(disk.synced());
@@ -169,8 +170,8 @@ impl Opening {
     }
 }
 
-/// Reads the log epoch, one higher if an end may have been lost. The caller syncs.
-fn next_epoch(disk: &Disk, lost: bool) -> Result<LogEpoch, StoreError> {
+/// Reads the log epoch; if an end may have been lost a higher one, and at least the given. The caller syncs.
+fn next_epoch(disk: &Disk, lost: Option<LogEpoch>) -> Result<LogEpoch, StoreError> {
     let key = keys::store_row(b'e');
     let state = disk.db.cf_handle(Column::State.name()).expect("every shared column family is open");
     let row = disk.db.get_cf(&state, key).map_err(|error| crate::engine::row_error(Column::State, &key, &error))?;
@@ -182,13 +183,12 @@ fn next_epoch(disk: &Disk, lost: bool) -> Result<LogEpoch, StoreError> {
             u32::from_le_bytes(body)
         }
     };
-    if !lost {
-        return Ok(LogEpoch(stored));
-    }
+    let Some(at_least) = lost else { return Ok(LogEpoch(stored)) };
+    let epoch = at_least.0.max(stored + 1);
     let mut value = Vec::new();
-    sealed::seal(&key, &[&(stored + 1).to_le_bytes()], &mut value);
+    sealed::seal(&key, &[&epoch.to_le_bytes()], &mut value);
     let mut batch = WriteBatch::default();
     batch.put_cf(&state, key, value);
     disk.write(batch)?;
-    Ok(LogEpoch(stored + 1))
+    Ok(LogEpoch(epoch))
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyport_protocol::LogEpoch;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncMode {
     /// Acked after the write-ahead log is synced.
@@ -51,6 +53,9 @@ pub struct StoreOptions {
     pub tail_cache_bytes: usize,
     /// Written data that RocksDB may hold in memory before it flushes, all groups together.
     pub write_buffer_bytes: usize,
+    /// The logs have lost their end in a way that the store cannot know of: they begin this epoch, or a later one. None is every
+    /// start but that after an older copy of the store was put back.
+    pub new_epoch: Option<LogEpoch>,
     /// Lets a test fail a step.
     #[doc(hidden)]
     pub inject: Option<Inject>,
@@ -64,6 +69,7 @@ impl Default for StoreOptions {
             registry_shards: 4,
             tail_cache_bytes: 8 << 20,
             write_buffer_bytes: 128 << 20,
+            new_epoch: None,
             inject: None,
         }
     }
@@ -77,6 +83,7 @@ impl fmt::Debug for StoreOptions {
             .field("registry_shards", &self.registry_shards)
             .field("tail_cache_bytes", &self.tail_cache_bytes)
             .field("write_buffer_bytes", &self.write_buffer_bytes)
+            .field("new_epoch", &self.new_epoch)
             .field("inject", &self.inject.is_some())
             .finish()
     }

@@ -403,6 +403,18 @@ fn the_log_epoch_grows_when_the_machine_went_down_in_relaxed_mode() {
 }
 
 #[test]
+fn a_store_that_was_put_back_begins_a_later_epoch_than_any_it_knows_of() {
+    let folder = folder();
+    let epoch = |new_epoch| {
+        let options = StoreOptions { new_epoch, ..options() };
+        Store::open(folder.path(), options).expect("open store").log_epoch()
+    };
+    assert_eq!(epoch(Some(LogEpoch(500))), LogEpoch(500));
+    assert_eq!(epoch(None), LogEpoch(500), "it is kept");
+    assert_eq!(epoch(Some(LogEpoch(500))), LogEpoch(501), "twice within a minute");
+}
+
+#[test]
 fn in_relaxed_mode_the_interval_syncs_without_further_writes() {
     let folder = folder();
     let (stepped, steps) = std::sync::mpsc::channel();

@@ -149,6 +149,12 @@ impl BrokerProcess {
         Ok(())
     }
 
+    /// The same with other arguments than before.
+    pub async fn start_again_with(&mut self, arguments: &[&str]) -> Result<()> {
+        self.options.arguments = arguments.iter().map(ToString::to_string).collect();
+        self.start_again().await
+    }
+
     /// SIGKILL: the process gets no chance to tidy up. Returns when it is gone.
     pub async fn kill(&mut self) -> Result<()> {
         let mut running = self.take_running()?;
