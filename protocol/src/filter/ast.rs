@@ -281,11 +281,12 @@ impl fmt::Display for Literal {
 /// A decimal literal has a point, whatever its size.
 fn decimal(value: f64) -> String {
     let magnitude = value.abs();
-    if magnitude == 0.0 || (1e-5..1e15).contains(&magnitude) {
-        return format!("{value:?}");
+    let is_plain = magnitude == 0.0 || (1e-5..1e15).contains(&magnitude);
+    let text = if is_plain { format!("{value:?}") } else { format!("{value:e}") };
+    match text.split_once('e') {
+        Some((digits, exponent)) if !digits.contains('.') => format!("{digits}.0e{exponent}"),
+        _ => text,
     }
-    let text = format!("{value:e}");
-    if text.contains('.') { text } else { text.replacen('e', ".0e", 1) }
 }
 
 /// A string literal. A `\` escapes nothing but the quote around it, so of the two quotes the one is taken before which no single

@@ -196,3 +196,13 @@ fn an_encoded_event_is_filtered_without_being_decoded() {
     assert!(passes("type = 'gov.usgs.quake' AND data.mag >= 4.5 AND tsunami = 1 AND specversion = '1.0'"));
     assert!(passes("NOT EXISTS subject AND NOT EXISTS data.felt"));
 }
+
+#[test]
+fn a_decimal_is_printed_as_one_whatever_its_size() {
+    for text in ["0.00001", "1.0e-5", "1.0e-6", "1.5e300", "1000000000000000.0", "0.1"] {
+        let filter = Filter::compile(text).expect("valid");
+        let printed = filter.expression().expect("not empty").to_string();
+        let again = Filter::compile(&printed).expect("what is printed is valid");
+        assert_eq!(again.expression(), filter.expression(), "{printed}");
+    }
+}
