@@ -1,6 +1,7 @@
 //! `anyport pub --outbox`: an event is on this device before it is at a broker, and stays until it is.
 
-use std::path::Path;
+use std::cell::Cell;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -20,53 +21,98 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(common: &Common, options: Publish, interrupt: &mut Interrupt) -> Result<Exit, Failure> {
     let single = options.event_type.is_some().then(|| single_event(&options)).transpose()?;
-    let is_to_send_only = single.is_none() && options.file.is_none();
     let outbox = OutboxOptions { home: common.home(), name: common.client.clone(), ..OutboxOptions::default() };
-    let outbox = Outbox::open(outbox).await?;
-    let put = async {
-        match (&single, &options.file) {
-            (Some(event), _) => put(&outbox, event).await.map(|()| 1),
-            (None, Some(path)) => put_file(&outbox, path).await,
-            (None, None) => Ok(0),
-        }
+    let run = Run { outbox: Outbox::open(outbox).await?, put: Cell::new(0), is_refused: Cell::new(false) };
+    let source = Source { single, file: options.file };
+    let ended = tokio::select! {
+        ended = run.put_and_send(common, &source) => ended,
+        exit = interrupt.wait() => Ok(exit),
     };
-    // Side by side: a file may be larger than the outbox.
-    let both = async { tokio::join!(put, reach(common, &outbox)) };
-    let (put, client) = tokio::select! {
-        both = both => both,
-        exit = interrupt.wait() => return summarize(0, &outbox, Ok(exit)).await,
-    };
-    let put = match put {
-        Ok(put) => put,
-        Err(failure) => return summarize(0, &outbox, Err(failure)).await,
-    };
-    let ended = match client {
-        Ok(client) => tokio::select! {
-            flushed = outbox.flush() => flushed.map(|()| Exit::Done).map_err(|error| refused(&outbox, error)),
-            exit = interrupt.wait() => Ok(exit),
-            () = left_alone(&client) => out_of_reach(common, is_to_send_only),
-        },
-        Err(Error::Unreachable { .. }) => out_of_reach(common, is_to_send_only),
-        Err(error) => Err(error.into()),
-    };
-    summarize(put, &outbox, ended).await
+    let summarized = run.summarize(ended).await;
+    run.outbox.close().await;
+    summarized
 }
 
-async fn put(outbox: &Outbox, event: &[u8]) -> Result<(), Failure> {
-    let _receipt = outbox.publish_encoded(event).await?;
-    Ok(())
+/// Where events come from, if any do.
+struct Source {
+    single: Option<Vec<u8>>,
+    file: Option<PathBuf>,
 }
 
-async fn put_file(outbox: &Outbox, path: &Path) -> Result<u64, Failure> {
-    let (mut chunks, mut count) = (input::read(path)?, 0);
-    while let Some(chunk) = chunks.recv().await {
-        let Chunk { events, .. } = chunk.map_err(|error| bad_input(path, &error))?;
-        for event in events {
-            put(outbox, &event).await?;
-            count += 1;
+/// One command's publishing.
+struct Run {
+    outbox: Outbox,
+    put: Cell<u64>,
+    is_refused: Cell<bool>,
+}
+
+impl Run {
+    async fn put_and_send(&self, common: &Common, source: &Source) -> Result<Exit, Failure> {
+        // Side by side: a file may be larger than the outbox.
+        let (put, client) = tokio::join!(self.put_all(source), reach(common, &self.outbox));
+        put?;
+        let is_to_send_only = source.single.is_none() && source.file.is_none();
+        match client {
+            Ok(client) => tokio::select! {
+                flushed = self.outbox.flush() => flushed.map(|()| Exit::Done).map_err(|error| self.refused(error)),
+                over = left_alone(&client) => match over {
+                    Some(error) => Err(error.into()),
+                    None => out_of_reach(common, is_to_send_only),
+                },
+            },
+            Err(Error::Unreachable { .. }) => out_of_reach(common, is_to_send_only),
+            Err(error) => Err(error.into()),
         }
     }
-    Ok(count)
+
+    async fn put_all(&self, source: &Source) -> Result<(), Failure> {
+        match (&source.single, &source.file) {
+            (Some(event), _) => self.put(event).await,
+            (None, Some(path)) => {
+                let mut chunks = input::read(path)?;
+                while let Some(chunk) = chunks.recv().await {
+                    let Chunk { events, .. } = chunk.map_err(|error| bad_input(path, &error))?;
+                    for event in events {
+                        self.put(&event).await?;
+                    }
+                }
+                Ok(())
+            }
+            (None, None) => Ok(()),
+        }
+    }
+
+    async fn put(&self, event: &[u8]) -> Result<(), Failure> {
+        let _receipt = self.outbox.publish_encoded(event).await?;
+        self.put.set(self.put.get() + 1);
+        Ok(())
+    }
+
+    fn refused(&self, error: PublishError) -> Failure {
+        self.is_refused.set(true);
+        let path = self.outbox.refused_path();
+        let next =
+            format!("correct what {} says was wrong with the events there, and publish them again", path.display());
+        Failure::from(error).with_next(next)
+    }
+
+    async fn summarize(&self, ended: Result<Exit, Failure>) -> Result<Exit, Failure> {
+        let (put, waiting) = (self.put.get(), self.outbox.status().events);
+        if tell::is_json() {
+            let printed = output::print_json(&json!({ "put": put, "waiting": waiting })).await;
+            // What ended it is the greater news.
+            return ended.and_then(|exit| printed.map(|()| exit));
+        }
+        let in_outbox = (put > 0).then(|| format!("{} in the outbox", events(put)));
+        let rest = match waiting {
+            0 if self.is_refused.get() => "not everything is stored".to_owned(),
+            0 => "everything is stored".to_owned(),
+            1 => "1 event waits for a broker; the next `anyport pub --outbox` sends it".to_owned(),
+            _ => format!("{waiting} events wait for a broker; the next `anyport pub --outbox` sends them"),
+        };
+        tell::say(&in_outbox.into_iter().chain([rest]).collect::<Vec<_>>().join("; "));
+        ended
+    }
 }
 
 async fn reach(common: &Common, outbox: &Outbox) -> Result<Client, Error> {
@@ -75,15 +121,22 @@ async fn reach(common: &Common, outbox: &Outbox) -> Result<Client, Error> {
     Ok(client)
 }
 
-/// Ends when no broker has been in reach for a while.
-async fn left_alone(client: &Client) {
+/// Ends when no broker has been in reach for a while, or none ever will be, for the error that it returns.
+async fn left_alone(client: &Client) -> Option<Error> {
     let mut changes = client.watch_status();
     loop {
-        let is_connected = matches!(client.status(), Status::Connected { .. });
-        let patience = if is_connected { Duration::MAX } else { PATIENCE };
-        if !matches!(timeout(patience, changes.next()).await, Ok(Some(_))) {
-            return;
+        let connected = async {
+            while !matches!(client.status(), Status::Connected { .. } | Status::Over(_)) {
+                changes.next().await;
+            }
+        };
+        if timeout(PATIENCE, connected).await.is_err() {
+            return None;
         }
+        if let Status::Over(error) = client.status() {
+            return Some(error);
+        }
+        changes.next().await?;
     }
 }
 
@@ -94,27 +147,4 @@ fn out_of_reach(common: &Common, is_to_send_only: bool) -> Result<Exit, Failure>
     }
     let (servers, last) = (common.server.join(", "), "no broker was in reach".to_owned());
     Err(Error::Unreachable { servers, waited_secs: PATIENCE.as_secs(), last }.into())
-}
-
-fn refused(outbox: &Outbox, error: PublishError) -> Failure {
-    let path = outbox.refused_path();
-    let next = format!("correct what {} says was wrong with the events there, and publish them again", path.display());
-    Failure::from(error).with_next(next)
-}
-
-async fn summarize(put: u64, outbox: &Outbox, ended: Result<Exit, Failure>) -> Result<Exit, Failure> {
-    let waiting = outbox.status().events;
-    if tell::is_json() {
-        let printed = output::print_json(&json!({ "put": put, "waiting": waiting })).await;
-        // What ended it is the greater news.
-        return ended.and_then(|exit| printed.map(|()| exit));
-    }
-    let in_outbox = (put > 0).then(|| format!("{} in the outbox", events(put)));
-    let rest = match waiting {
-        0 => "everything is stored".to_owned(),
-        1 => "1 event waits for a broker; the next `anyport pub --outbox` sends it".to_owned(),
-        _ => format!("{waiting} events wait for a broker; the next `anyport pub --outbox` sends them"),
-    };
-    tell::say(&in_outbox.into_iter().chain([rest]).collect::<Vec<_>>().join("; "));
-    ended
 }

@@ -25,6 +25,8 @@ impl Home {
         self.make_client_folder()?;
         let path = self.file("outbox");
         let made = DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        // Its name is durable once the folder around it is.
+        let made = made.and_then(|()| File::open(self.file(""))?.sync_all());
         made.map_err(|error| home_error(&path, error))?;
         match self.lock_now("outbox/lock")? {
             Ok(lock) => Ok((path, lock)),

@@ -15,19 +15,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyport_protocol::PartitionId;
-use anyport_protocol::event::EncodedEvent;
-use anyport_protocol::event::framed;
+use anyport_protocol::event::{EncodedEvent, EventError, framed};
 use anyport_protocol::partitioner::{partition_key, partition_of};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::folder::Folder;
 use super::{Waiting, refused};
+use crate::driver::Link;
 use crate::publisher::{Follower, Progress, Shared};
 use crate::{Error, PublishError};
-
-/// A written segment of this size ends when all of it is settled; a smaller one goes on.
-const SETTLED_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// Events that are written together.
 const GROUP_EVENTS_MAX: usize = 1024;
@@ -39,12 +36,16 @@ pub(super) enum Command {
     Attach {
         shared: Arc<Shared>,
         partitions: u16,
+        link: watch::Receiver<Link>,
         reply: oneshot::Sender<bool>,
     },
-    Disconnected,
+    Disconnected(Arc<Shared>),
     /// The segment that is being sent may be settled or stuck.
-    Look,
+    Look {
+        reply: Option<oneshot::Sender<()>>,
+    },
     Detach {
+        shared: Arc<Shared>,
         reply: oneshot::Sender<()>,
     },
 }
@@ -56,23 +57,26 @@ pub(super) struct Publish {
     pub(super) reply: oneshot::Sender<Result<(), PublishError>>,
 }
 
-/// For the publisher that sends the events. A keeper that has ended is told nothing.
-#[derive(Clone, Debug)]
-pub(crate) struct KeeperHandle(pub(super) mpsc::Sender<Command>);
+/// For the publisher that sends the events. A keeper that has ended is told nothing, and one that has another publisher by now does nothing.
+#[derive(Debug)]
+pub(crate) struct KeeperHandle {
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) shared: Arc<Shared>,
+}
 
 impl KeeperHandle {
     pub(crate) async fn disconnected(&self) {
-        let _ = self.0.send(Command::Disconnected).await;
+        let _ = self.commands.send(Command::Disconnected(Arc::clone(&self.shared))).await;
     }
 
     pub(crate) async fn look(&self) {
-        let _ = self.0.send(Command::Look).await;
+        let _ = self.commands.send(Command::Look { reply: None }).await;
     }
 
     /// Once it returns nothing more is put before the publisher.
     pub(crate) async fn detach(&self) {
         let (reply, answer) = oneshot::channel();
-        if self.0.send(Command::Detach { reply }).await.is_ok() {
+        if self.commands.send(Command::Detach { shared: Arc::clone(&self.shared), reply }).await.is_ok() {
             let _ = answer.await;
         }
     }
@@ -92,6 +96,8 @@ pub(super) struct Keeper {
     followers: HashMap<u64, Vec<Follower>>,
     /// Segments up to this one may have been sent by somebody.
     sent_upto: u64,
+    /// A written segment of this size ends when all of it is settled; a smaller one goes on.
+    settled_segment_bytes: u64,
     failed: Option<Error>,
 }
 
@@ -99,18 +105,23 @@ pub(super) struct Keeper {
 struct Attached {
     shared: Arc<Shared>,
     partitions: u16,
+    link: watch::Receiver<Link>,
     /// The segment that it sends.
     sending: Option<u64>,
 }
 
 impl Attached {
-    /// The partition of an event, which was checked when it was published.
-    fn partition_of(&self, event: &[u8]) -> Option<PartitionId> {
-        Some(partition_of(partition_key(&EncodedEvent::check(event).ok()?), self.partitions))
+    /// Whether its client is gone for good, and only has not said so yet.
+    fn is_over(&self) -> bool {
+        matches!(*self.link.borrow(), Link::Over(_)) || self.link.has_changed().is_err()
     }
 
-    fn push(&self, event: &[u8], follower: Follower) {
-        let Some(partition) = self.partition_of(event) else { return };
+    /// The partition of an event, which was checked when it was published.
+    fn partition_of(&self, event: &[u8]) -> Result<PartitionId, EventError> {
+        Ok(partition_of(partition_key(&EncodedEvent::check(event)?), self.partitions))
+    }
+
+    fn push(&self, partition: PartitionId, event: &[u8], follower: Follower) {
         if self.shared.queues().push_stored(partition, event, follower) {
             self.shared.tell_sendable();
         }
@@ -118,13 +129,17 @@ impl Attached {
 }
 
 impl Keeper {
-    pub(super) fn new(folder: Folder, waiting: watch::Sender<Waiting>) -> Self {
+    pub(super) fn new(folder: Folder, waiting: watch::Sender<Waiting>, bytes_max: u64) -> Self {
         let sent_upto = folder.last_number();
-        Self { folder, waiting, attached: None, followers: HashMap::new(), sent_upto, failed: None }
+        // What is settled and still there must leave room for more.
+        let settled_segment_bytes = (1 << 20).min(bytes_max / 4);
+        let (attached, followers) = (None, HashMap::new());
+        Self { folder, waiting, attached, followers, sent_upto, settled_segment_bytes, failed: None }
     }
 
     /// Until the outbox and who sends for it are gone.
     pub(super) fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let _ended = Ended(self.waiting.clone());
         let mut group = Vec::new();
         while let Some(command) = inbox.blocking_recv() {
             self.on_command(command, &mut group);
@@ -138,6 +153,9 @@ impl Keeper {
             }
         }
         let ended = PublishError::Ended { cause: Error::Closed, outcome: anyport_protocol::Outcome::Maybe };
+        if let Some(attached) = self.attached {
+            attached.shared.change(|queues| queues.handle_over(&ended));
+        }
         let followers = self.followers.into_values().flatten();
         followers.filter_map(|follower| follower.upgrade()).for_each(|receipt| receipt.settle(Err(ended.clone())));
     }
@@ -145,24 +163,48 @@ impl Keeper {
     fn on_command(&mut self, command: Command, group: &mut Vec<Publish>) {
         match command {
             Command::Publish(publish) => group.push(publish),
-            Command::Attach { shared, partitions, reply } => {
+            Command::Attach { shared, partitions, link, reply } => {
+                if self.attached.as_ref().is_some_and(Attached::is_over) {
+                    self.detach();
+                }
                 let is_free = self.attached.is_none();
                 if is_free {
-                    self.attached = Some(Attached { shared, partitions, sending: None });
+                    self.attached = Some(Attached { shared, partitions, link, sending: None });
                     self.attempt(|keeper| keeper.begin_first(None));
                 }
                 let _ = reply.send(is_free);
             }
-            Command::Disconnected => {
+            Command::Disconnected(shared) if self.is_attached_to(&shared) => {
                 self.folder.finish();
                 self.attempt(Self::look);
             }
-            Command::Look => self.attempt(Self::look),
-            Command::Detach { reply } => {
-                self.folder.finish();
-                self.attached = None;
+            Command::Disconnected(_) => {}
+            Command::Look { reply } => {
+                self.attempt(Self::look);
+                if let Some(reply) = reply {
+                    let _ = reply.send(());
+                }
+            }
+            Command::Detach { shared, reply } => {
+                if self.is_attached_to(&shared) {
+                    self.detach();
+                }
                 let _ = reply.send(());
             }
+        }
+    }
+
+    fn is_attached_to(&self, shared: &Arc<Shared>) -> bool {
+        self.attached.as_ref().is_some_and(|attached| Arc::ptr_eq(&attached.shared, shared))
+    }
+
+    /// What is settled of a segment that is not settled as a whole is sent again with the rest, and so it waits again.
+    fn detach(&mut self) {
+        self.folder.finish();
+        self.attempt(Self::look);
+        if let Some(attached) = self.attached.take() {
+            let again = attached.shared.queues().take_settled();
+            self.waiting.send_modify(|waiting| waiting.events += again);
         }
     }
 
@@ -185,8 +227,12 @@ impl Keeper {
             Some(error) => Err(error.clone()),
             None => self.append(&group),
         };
-        if let (Err(error), None) = (&appended, &self.failed) {
-            self.fail(error.clone());
+        if let Err(error) = &appended {
+            let reserved: u64 = group.iter().map(|publish| reserved_bytes(&publish.event)).sum();
+            self.waiting.send_modify(|waiting| waiting.bytes -= reserved);
+            if self.failed.is_none() {
+                self.fail(error.clone());
+            }
         }
         let result = appended.map_err(|cause| PublishError::OutboxFailed { cause });
         for publish in group {
@@ -213,7 +259,10 @@ impl Keeper {
         });
         match &self.attached {
             Some(attached) if attached.sending == Some(segment.number) => {
-                group.iter().for_each(|publish| attached.push(&publish.event, publish.follower.clone()));
+                for publish in group {
+                    let partition = attached.partition_of(&publish.event).expect("checked when it was published");
+                    attached.push(partition, &publish.event, publish.follower.clone());
+                }
             }
             _ => {
                 let followers = group.iter().map(|publish| publish.follower.clone());
@@ -236,14 +285,18 @@ impl Keeper {
         let mut followers = fresh.or(known).unwrap_or_default().into_iter();
         let (settled, waiting) = content.events.split_at(content.settled);
         let mut done = vec![0; attached.partitions.into()];
-        for partition in settled.iter().filter_map(|event| attached.partition_of(event)) {
+        let partitions: Result<Vec<_>, _> = content.events.iter().map(|event| attached.partition_of(event)).collect();
+        let bad = |error| Error::BadOutbox { path: self.folder.path().to_owned(), reason: format!("{error}") };
+        // An event that is none any more would shift the numbers of all behind it.
+        let partitions = partitions.map_err(bad)?;
+        for partition in &partitions[..settled.len()] {
             done[usize::from(partition.0)] += 1;
         }
         attached.shared.queues().begin_segment(content.producer, &done, maybe_sent);
         attached.sending = Some(segment.number);
         self.sent_upto = self.sent_upto.max(segment.number);
-        for event in waiting {
-            attached.push(event, followers.next().unwrap_or_default());
+        for (event, partition) in waiting.iter().zip(&partitions[settled.len()..]) {
+            attached.push(*partition, event, followers.next().unwrap_or_default());
         }
         if waiting.is_empty() { self.look() } else { Ok(()) }
     }
@@ -263,8 +316,9 @@ impl Keeper {
         match progress {
             Progress::Sending => Ok(()),
             // It may be asked about for each event, so it is not begun anew for each.
-            Progress::Settled if written.is_some_and(|segment| segment.bytes < SETTLED_SEGMENT_BYTES) => {
-                self.change(Folder::settle)
+            Progress::Settled if written.is_some_and(|segment| segment.bytes < self.settled_segment_bytes) => {
+                let is_news = shared.queues().take_settled() > 0;
+                if is_news { self.change(Folder::settle) } else { Ok(()) }
             }
             Progress::Settled => self.replace_first(&[]).and_then(|()| self.begin_first(None)),
             Progress::Stuck { alone } => {
@@ -278,7 +332,14 @@ impl Keeper {
     }
 
     fn begin_anew(&mut self, shared: &Shared) -> Result<(), Error> {
-        let unsettled = shared.queues().take_unsettled();
+        let (unsettled, refused) = {
+            let mut queues = shared.queues();
+            (queues.take_unsettled(), queues.take_refused())
+        };
+        // Before the file goes that has them, too.
+        if !refused.is_empty() {
+            refused::append(self.folder.path(), &refused)?;
+        }
         let (events, followers): (Vec<_>, Vec<_>) =
             unsettled.into_iter().map(|unsettled| (unsettled.event, unsettled.follower)).unzip();
         tracing::info!(events = events.len(), "a segment of the outbox goes on under other numbers");
@@ -294,6 +355,17 @@ impl Keeper {
             attached.sending = None;
         }
         Ok(())
+    }
+}
+
+/// However the thread ends, nobody waits for it any more.
+struct Ended(watch::Sender<Waiting>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.send_modify(|waiting| {
+            waiting.failed.get_or_insert(Error::Closed);
+        });
     }
 }
 

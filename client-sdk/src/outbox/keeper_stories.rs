@@ -75,7 +75,7 @@ impl Story {
         let (folder, events) = Folder::open(&home).expect("sound");
         let waiting = Waiting { events, bytes: folder.bytes(), ..Waiting::default() };
         self.waiting = watch::channel(waiting).0;
-        self.keeper = Some(Keeper::new(folder, self.waiting.clone()));
+        self.keeper = Some(Keeper::new(folder, self.waiting.clone(), 64 << 20));
     }
 
     /// The process is killed, and another is started. What is on the disk is there.
@@ -113,7 +113,8 @@ impl Story {
     fn attach(&mut self) {
         let shared = Arc::new(Shared::new(Queues::of_outbox(PARTITIONS, self.waiting.clone())));
         let (reply, mut answer) = oneshot::channel();
-        self.command(Command::Attach { shared: Arc::clone(&shared), partitions: PARTITIONS, reply });
+        let (_, link) = watch::channel(Link::Waiting);
+        self.command(Command::Attach { shared: Arc::clone(&shared), partitions: PARTITIONS, link, reply });
         assert_eq!(answer.try_recv(), Ok(true));
         self.shared = Some(shared);
     }
@@ -131,7 +132,7 @@ impl Story {
         let fresh = ProducerId([9; 16]);
         shared.queues().handle_answer(request, answer, Instant::now(), fresh);
         if shared.queues().progress() != Progress::Sending {
-            self.command(Command::Look);
+            self.command(Command::Look { reply: None });
         }
     }
 
@@ -145,7 +146,16 @@ impl Story {
 
     fn disconnect(&mut self) {
         self.shared().queues().handle_disconnected();
-        self.command(Command::Disconnected);
+        self.command(Command::Disconnected(self.shared()));
+    }
+
+    /// The client ends.
+    fn detach(&mut self) {
+        let (reply, _) = oneshot::channel();
+        self.command(Command::Detach { shared: self.shared(), reply });
+        let ended = PublishError::Ended { cause: Error::Closed, outcome: Outcome::Maybe };
+        self.shared().queues().handle_over(&ended);
+        self.shared = None;
     }
 
     fn waiting(&self) -> u64 {
@@ -302,15 +312,62 @@ fn who_ends_sending_leaves_the_rest_to_another() {
     let mut story = Story::new();
     let receipts = story.publish("a");
     story.attach();
-    let (reply, _) = oneshot::channel();
-    story.command(Command::Detach { reply });
-    let ended = PublishError::Ended { cause: Error::Closed, outcome: Outcome::Maybe };
-    story.shared().queues().handle_over(&ended);
+    story.detach();
     assert!(!is_stored(&receipts[0]));
     assert_eq!(story.waiting(), 1);
     story.attach();
     story.drain();
     assert_eq!((story.broker.stored().len(), story.waiting()), (1, 0));
+}
+
+#[test]
+fn what_another_client_sends_again_is_counted_once() {
+    let mut story = Story::new();
+    story.attach();
+    story.publish("a");
+    let (request, partition, sending) = story.next_to_send().expect("something");
+    story.publish("a");
+    let answer = story.broker.take(partition, &sending);
+    story.answer(request, answer);
+    assert_eq!(story.waiting(), 1);
+    story.detach();
+    assert_eq!(story.waiting(), 2, "the file has both");
+    story.attach();
+    story.drain();
+    assert_eq!((story.broker.stored().len(), story.waiting()), (2, 0));
+}
+
+#[test]
+fn a_client_that_never_sent_detaches_nobody() {
+    let mut story = Story::new();
+    story.attach();
+    let stranger = Arc::new(Shared::new(Queues::of_outbox(PARTITIONS, story.waiting.clone())));
+    let (reply, _) = oneshot::channel();
+    story.command(Command::Detach { shared: stranger, reply });
+    let receipts = story.publish("a");
+    story.drain();
+    assert!(is_stored(&receipts[0]));
+}
+
+#[test]
+fn of_what_may_be_stored_nothing_is_sent_under_other_numbers() {
+    let mut story = Story::new();
+    story.publish("a");
+    story.attach();
+    story.drain();
+    story.publish(&"a".repeat(100));
+    while let Some((_, partition, sending)) = story.next_to_send() {
+        story.broker.take(partition, &sending);
+    }
+    story.crash();
+    story.broker.next.clear();
+    story.attach();
+    story.drain();
+    assert_eq!(story.waiting(), 0);
+    let stored = story.broker.stored();
+    let unique: std::collections::HashSet<_> = stored.iter().collect();
+    assert_eq!(unique.len(), stored.len(), "something is stored twice");
+    assert_eq!(story.refused(), 100, "what is not stored for certain is kept aside");
 }
 
 #[derive(Clone, Debug)]
@@ -321,6 +378,7 @@ enum Step {
     AnswerLost,
     Busy,
     Disconnect,
+    Detach,
     Crash,
 }
 
@@ -332,6 +390,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::AnswerLost),
         1 => Just(Step::Busy),
         1 => Just(Step::Disconnect),
+        1 => Just(Step::Detach),
         1 => Just(Step::Crash),
     ];
     prop::collection::vec(step, 0..80)
@@ -359,6 +418,7 @@ proptest! {
                 Step::Crash => story.crash(),
                 _ if story.shared.is_none() => {}
                 Step::Disconnect => story.disconnect(),
+                Step::Detach => story.detach(),
                 step => if let Some((request, partition, sending)) = story.next_to_send() {
                     match step {
                         Step::Busy => {

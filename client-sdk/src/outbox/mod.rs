@@ -17,11 +17,11 @@ use anyport_protocol::event::{EncodedEvent, Event};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout;
 
 use crate::driver::Link;
 use crate::home::{Home, home_error};
-use crate::publisher::{self, BatchReceipt, Queues, Receipt};
+use crate::publisher::{self, BatchReceipt, Queues, Receipt, Shared};
 use crate::{ClientOptions, Error, PublishError};
 use folder::Folder;
 pub(crate) use keeper::KeeperHandle;
@@ -92,7 +92,7 @@ pub struct Outbox {
     patience: Duration,
     folder: PathBuf,
     /// The task of the client that sends.
-    sender: Mutex<Option<JoinHandle<()>>>,
+    sender: Arc<Mutex<Option<Sending>>>,
     /// The keeper's. It ends with the last who can command it.
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -106,11 +106,11 @@ impl Outbox {
         let path = folder.path().to_owned();
         let (waiting, _) = watch::channel(Waiting { events, bytes: folder.bytes(), ..Waiting::default() });
         let (commands, inbox) = mpsc::channel(INBOX);
-        let keeper = Keeper::new(folder, waiting.clone());
+        let keeper = Keeper::new(folder, waiting.clone(), options.bytes_max);
         let thread = std::thread::Builder::new().name("anyport-outbox".to_owned());
         let thread = thread.spawn(move || keeper.run(inbox)).map_err(|error| home_error(&path, error))?;
         let (bytes_max, patience) = (options.bytes_max, options.patience);
-        let (sender, thread) = (Mutex::default(), Some(thread));
+        let (sender, thread) = (Arc::default(), Some(thread));
         Ok(Self { commands, waiting, bytes_max, patience, folder: path, sender, thread })
     }
 
@@ -135,7 +135,16 @@ impl Outbox {
     }
 
     async fn reserve(&self, bytes: u64) -> Result<Room<'_>, PublishError> {
-        let deadline = Instant::now() + self.patience;
+        match timeout(self.patience, self.room(bytes)).await {
+            Ok(room) => room,
+            Err(_) => {
+                let held = self.waiting.borrow().bytes;
+                Err(PublishError::OutboxFull { bytes: held, limit: self.bytes_max })
+            }
+        }
+    }
+
+    async fn room(&self, bytes: u64) -> Result<Room<'_>, PublishError> {
         let mut changes = self.waiting.subscribe();
         let has_room = |waiting: &Waiting| waiting.bytes + bytes <= self.bytes_max;
         loop {
@@ -149,18 +158,9 @@ impl Outbox {
             if taken {
                 return Ok(Room { waiting: &self.waiting, bytes });
             }
-            let room = changes.wait_for(|waiting| has_room(waiting) || waiting.failed.is_some());
-            match timeout_at(deadline, room).await {
-                Ok(Ok(waiting)) => {
-                    if let Some(cause) = waiting.failed.clone() {
-                        return Err(PublishError::OutboxFailed { cause });
-                    }
-                }
-                Ok(Err(_)) => return Err(self.ended()),
-                Err(_) => {
-                    let held = self.waiting.borrow().bytes;
-                    return Err(PublishError::OutboxFull { bytes: held, limit: self.bytes_max });
-                }
+            let changed = changes.wait_for(|waiting| has_room(waiting) || waiting.failed.is_some()).await;
+            if let Some(cause) = changed.map_err(|_| self.ended())?.failed.clone() {
+                return Err(PublishError::OutboxFailed { cause });
             }
         }
     }
@@ -183,6 +183,10 @@ impl Outbox {
         if let Some(cause) = done.ok().and_then(|waiting| waiting.failed.clone()) {
             return Err(PublishError::OutboxFailed { cause });
         }
+        // Only now the disk knows it, too.
+        let (reply, looked) = oneshot::channel();
+        self.commands.send(Command::Look { reply: Some(reply) }).await.map_err(|_| self.ended())?;
+        looked.await.map_err(|_| self.ended())?;
         let mut refused = None;
         self.waiting.send_if_modified(|waiting| {
             refused = waiting.refused.take();
@@ -199,6 +203,7 @@ impl Outbox {
     /// Ends it, and waits until another process may have it.
     pub async fn close(mut self) {
         let thread = self.thread.take();
+        // With it goes the task that sends, and with both the thread.
         drop(self);
         if let Some(thread) = thread {
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
@@ -206,25 +211,34 @@ impl Outbox {
     }
 
     pub(crate) async fn attach(&self, partitions: u16, link: watch::Receiver<Link>) -> Result<(), Error> {
-        let queues = Queues::of_outbox(partitions, self.waiting.clone());
-        let (shared, task) = publisher::send_outbox(queues, link, KeeperHandle(self.commands.clone()));
-        let (reply, answer) = oneshot::channel();
-        let attach = Command::Attach { shared, partitions, reply };
-        let is_attached = match self.commands.send(attach).await {
-            Ok(()) => answer.await.map_err(|_| Error::Closed),
-            Err(_) => Err(Error::Closed),
-        };
-        match is_attached {
-            Ok(true) => {
-                *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
-                Ok(())
+        let shared = Arc::new(Shared::new(Queues::of_outbox(partitions, self.waiting.clone())));
+        let (commands, sender) = (self.commands.clone(), Arc::clone(&self.sender));
+        // A task, since nobody may be attached who does not send: whoever waits here may give up.
+        let attaching = tokio::spawn(async move {
+            let (reply, answer) = oneshot::channel();
+            let attach = Command::Attach { shared: Arc::clone(&shared), partitions, link: link.clone(), reply };
+            let is_attached = commands.send(attach).await.is_ok() && answer.await.map_err(|_| Error::Closed)?;
+            if is_attached {
+                let keeper = KeeperHandle { commands, shared: Arc::clone(&shared) };
+                let task = Sending(tokio::spawn(publisher::send_outbox(shared, link, keeper)));
+                *sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
             }
-            Ok(false) => {
-                task.abort();
-                Err(Error::OutboxInUse { path: self.folder.clone(), holder: Some(std::process::id()) })
-            }
-            Err(error) => Err(error),
+            Ok(is_attached)
+        });
+        match attaching.await.unwrap_or(Err(Error::Closed))? {
+            true => Ok(()),
+            false => Err(Error::OutboxInUse { path: self.folder.clone(), holder: Some(std::process::id()) }),
         }
+    }
+}
+
+/// Ends with its owner.
+#[derive(Debug)]
+struct Sending(JoinHandle<()>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -243,13 +257,5 @@ impl Room<'_> {
 impl Drop for Room<'_> {
     fn drop(&mut self) {
         self.waiting.send_modify(|waiting| waiting.bytes -= self.bytes);
-    }
-}
-
-impl Drop for Outbox {
-    fn drop(&mut self) {
-        if let Some(sender) = self.sender.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            sender.abort();
-        }
     }
 }

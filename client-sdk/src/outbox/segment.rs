@@ -110,8 +110,8 @@ pub(super) fn parse(file: &Bytes) -> Result<Option<Content>, Damaged> {
 /// The next record's kind and body, if there is a whole one; what was never finished stays in `rest`.
 fn next_record(rest: &mut Bytes) -> Result<Option<(u8, Bytes)>, &'static str> {
     let Some(header) = rest.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-    // A system that goes down may have made room for what it had not written yet.
-    if rest.iter().all(|byte| *byte == 0) {
+    // A system that goes down may have made room for what it had not written yet; no record begins like that.
+    if header.iter().all(|byte| *byte == 0) {
         return Ok(None);
     }
     let (mut sizes, kind) = (&header[..12], header[12]);

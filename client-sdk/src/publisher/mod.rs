@@ -156,21 +156,17 @@ impl Publisher {
 impl Drop for Publisher {
     fn drop(&mut self) {
         self.task.abort();
+        // Whoever still waits for a receipt waits for something.
+        let over = PublishError::Ended { cause: Error::Closed, outcome: anyport_protocol::Outcome::Maybe };
+        self.shared.change(|queues| queues.handle_over(&over));
     }
 }
 
-/// Sends what a keeper puts into `queues`, over every connection there will be.
-pub(crate) fn send_outbox(
-    queues: Queues,
-    link: watch::Receiver<Link>,
-    keeper: KeeperHandle,
-) -> (Arc<Shared>, JoinHandle<()>) {
-    let shared = Arc::new(Shared::new(queues));
+/// Sends what a keeper puts into the queues of `shared`, over every connection there will be.
+pub(crate) async fn send_outbox(shared: Arc<Shared>, link: watch::Receiver<Link>, keeper: KeeperHandle) {
     // An outbox asks nothing: its numbers begin with each segment.
     let (_probes, inbox) = mpsc::channel(1);
-    let producer = ProducerId([0; 16]);
-    let task = task::run(Arc::clone(&shared), producer, link, inbox, Some(keeper));
-    (shared, tokio::spawn(task))
+    task::run(shared, ProducerId([0; 16]), link, inbox, Some(keeper)).await;
 }
 
 impl Shared {
@@ -188,7 +184,7 @@ impl Shared {
     }
 
     /// Runs an input of the queues and wakes those for whom it has made room.
-    fn change<T>(&self, input: impl FnOnce(&mut Queues) -> T) -> T {
+    pub(crate) fn change<T>(&self, input: impl FnOnce(&mut Queues) -> T) -> T {
         let mut queues = self.queues();
         let output = input(&mut queues);
         let wakers = queues.take_wakers();

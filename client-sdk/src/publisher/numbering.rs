@@ -142,6 +142,15 @@ impl Entry {
         Self { id, batch, state: State::Waiting, attempts: 0, doubtful: false, done: 0, refused_since: None }
     }
 
+    /// What an earlier process has stored of the batch, and the rest.
+    fn split(self, partition: PartitionId) -> (Option<Settled>, Batch) {
+        if self.done == 0 {
+            return (None, self.batch);
+        }
+        let (stored, rest) = self.batch.split(self.done);
+        (Some((stored, Ok(Stored { partition, first: None, known_from: 0 }))), rest)
+    }
+
     /// How many events are sent.
     fn count(&self) -> u32 {
         self.batch.count - self.done
@@ -168,6 +177,8 @@ pub(crate) struct Numbering {
     hold_until: Option<Instant>,
     /// Of a segment: nothing more of it can be sent under these numbers.
     stuck: bool,
+    /// Of a segment: what may have been sent before is given up for this.
+    doubted: Option<PublishError>,
     over: Option<PublishError>,
 }
 
@@ -187,6 +198,7 @@ impl Numbering {
             generation: 0,
             hold_until: None,
             stuck: false,
+            doubted: None,
             over: None,
         }
     }
@@ -205,6 +217,9 @@ impl Numbering {
         let id = self.next_id;
         self.next_id += 1;
         let doubtful = self.numbers == Numbers::OfSegment { maybe_sent: true };
+        if let Some(doubted) = self.doubted.as_ref().filter(|_| doubtful) {
+            return Some((batch, Err(doubted.clone())));
+        }
         self.entries.push_back(Entry { doubtful, ..Entry::new(id, batch) });
         None
     }
@@ -213,13 +228,21 @@ impl Numbering {
         self.entries.is_empty()
     }
 
+    /// Nothing more can be sent, and nothing more is answered.
     pub(crate) fn is_stuck(&self) -> bool {
-        self.stuck
+        self.stuck && self.in_flight() == 0
     }
 
-    /// What is left of a segment, with how many events of each batch are done with.
-    pub(crate) fn take_unsettled(&mut self) -> impl Iterator<Item = (Batch, u32)> {
-        self.entries.drain(..).filter(|entry| entry.state != State::Stored).map(|entry| (entry.batch, entry.done))
+    /// Takes out what is left of a segment. Returns also what was stored of batches that are left in part.
+    pub(crate) fn take_unsettled(&mut self) -> (Vec<Settled>, Vec<Batch>) {
+        let unsettled = self.entries.drain(..).filter(|entry| entry.state != State::Stored);
+        let (mut settled, mut batches) = (Vec::new(), Vec::new());
+        for entry in unsettled {
+            let (stored, rest) = entry.split(self.partition);
+            settled.extend(stored);
+            batches.push(rest);
+        }
+        (settled, batches)
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -315,7 +338,7 @@ impl Numbering {
             return self.settle_stored(at, None);
         }
         if expected > first {
-            return self.settle_below(at, expected);
+            return self.settle_below(at, first, expected);
         }
         if expected < self.base {
             // Acked events are gone: a relaxed broker's machine has crashed. What follows must be numbered from what is left.
@@ -333,14 +356,14 @@ impl Numbering {
     }
 
     /// An earlier process has cut its batches elsewhere: of this one the broker has a part, and so it has all before.
-    fn settle_below(&mut self, at: usize, expected: Number) -> Vec<Settled> {
+    fn settle_below(&mut self, at: usize, first: Number, expected: Number) -> Vec<Settled> {
         let mut settled = Vec::new();
         for before in (0..at).rev() {
             if self.entries[before].state != State::Stored {
                 settled.extend(self.settle_stored(before, None));
             }
         }
-        let stored = u32::try_from(expected.0 - self.base.0).expect("within one batch");
+        let stored = u32::try_from(expected.0 - first.0).expect("within the batch");
         self.entries[0].done += stored;
         self.base = expected;
         settled.extend(self.send_again(0));
@@ -393,45 +416,45 @@ impl Numbering {
             let is_given_up = |entry: &Entry| entry.doubtful && entry.state != State::Stored;
             let (given_up, kept): (VecDeque<Entry>, _) = self.entries.drain(..).partition(is_given_up);
             self.entries = kept;
-            return given_up.into_iter().map(|entry| (entry.batch, Err(refused.clone()))).collect();
+            self.doubted = Some(refused.clone());
+            return given_up.into_iter().flat_map(|entry| self.settle_refused(entry, &refused)).collect();
         }
         if fault.is(Code::ProducerUnknown) {
             // Sent once, and that once it was refused: nothing of it is stored.
             return Vec::new();
         }
         let entry = self.entries.pop_front().expect("the refused one");
-        vec![(entry.batch, Err(PublishError::Refused { fault: fault.clone(), outcome }))]
+        self.settle_refused(entry, &PublishError::Refused { fault: fault.clone(), outcome })
+    }
+
+    fn settle_refused(&self, entry: Entry, refused: &PublishError) -> Vec<Settled> {
+        let (stored, rest) = entry.split(self.partition);
+        stored.into_iter().chain([(rest, Err(refused.clone()))]).collect()
     }
 
     /// One event spoils the first batch. Those before it are sent without it: their fate may be open. When they have one it comes first,
     /// and then neither it nor anything behind it can be stored under these numbers.
     fn handle_bad_event(&mut self, fault: &Fault) -> Vec<Settled> {
-        let Entry { batch, done, .. } = &self.entries[0];
-        let (batch, done) = (batch.clone(), *done);
+        let first = &self.entries[0];
         let named = fault.value.and_then(|place| u32::try_from(place).ok()).unwrap_or_default();
-        let before = done + named.min(batch.count - done - 1);
-        if before > done {
-            let (head, tail) = batch.split(before);
+        let place = named.min(first.count() - 1);
+        if place > 0 {
+            let (head, tail) = first.batch.clone().split(first.done + place);
+            let doubtful = first.doubtful;
             self.entries[0].batch = head;
-            let doubtful = self.entries[0].doubtful;
             self.entries.insert(1, Entry { doubtful, ..Entry::new(self.next_id, tail) });
             self.next_id += 1;
             return Vec::new();
         }
         self.stuck = true;
-        self.entries.pop_front();
-        let (stored, rest) = batch.split(done);
+        let (stored, rest) = self.entries.pop_front().expect("looked at above").split(self.partition);
         let (bad, rest) = rest.split(1);
         if rest.count > 0 {
             self.entries.push_front(Entry::new(self.next_id, rest));
             self.next_id += 1;
         }
         let refused = PublishError::Refused { fault: fault.clone(), outcome: Outcome::SurelyNot };
-        let mut settled = vec![(bad, Err(refused))];
-        if stored.count > 0 {
-            settled.push((stored, Ok(Stored { partition: self.partition, first: None, known_from: 0 })));
-        }
-        settled
+        stored.into_iter().chain([(bad, Err(refused))]).collect()
     }
 
     fn send_again(&mut self, at: usize) -> Vec<Settled> {

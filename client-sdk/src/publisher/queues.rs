@@ -69,6 +69,8 @@ pub(crate) struct Queues {
 struct OfOutbox {
     waiting: watch::Sender<Waiting>,
     refused: Vec<Refused>,
+    /// Of the present segment, since its file was last told.
+    settled: u64,
 }
 
 /// How far a segment is.
@@ -126,13 +128,14 @@ impl Queues {
     /// Of an outbox: nothing is sent before its first segment begins.
     pub(crate) fn of_outbox(partitions: u16, waiting: watch::Sender<Waiting>) -> Self {
         let queues = Self::new(partitions, ProducerId([0; 16]), PublisherOptions::default());
-        Self { outbox: Some(OfOutbox { waiting, refused: Vec::new() }), ..queues }
+        Self { outbox: Some(OfOutbox { waiting, refused: Vec::new(), settled: 0 }), ..queues }
     }
 
     /// The segment before is settled or taken out. Of this one the first events of each partition are done with: so many.
     pub(crate) fn begin_segment(&mut self, producer: ProducerId, done: &[u64], maybe_sent: bool) {
         self.requests.clear();
         self.bytes = 0;
+        self.take_settled();
         let numbers = Numbers::OfSegment { maybe_sent };
         for (queue, done) in self.partitions.iter_mut().zip(done) {
             debug_assert!(queue.open_count == 0 && queue.numbering.is_empty(), "the segment before is done with");
@@ -163,21 +166,29 @@ impl Queues {
         self.outbox.as_mut().map(|outbox| std::mem::take(&mut outbox.refused)).unwrap_or_default()
     }
 
-    /// Takes out what is left of the segment, in order.
+    /// Takes out what is left of the segment, in order. What is not may be refused: ask after it.
     pub(crate) fn take_unsettled(&mut self) -> Vec<Unsettled> {
         let mut unsettled = Vec::new();
-        for queue in &mut self.partitions {
+        for index in 0..self.partitions.len() {
+            let queue = &mut self.partitions[index];
             let closed = queue.close();
-            debug_assert!(closed.is_empty(), "nothing is over");
-            for (batch, done) in queue.numbering.take_unsettled() {
+            let (stored, batches) = queue.numbering.take_unsettled();
+            self.settle(closed);
+            self.settle(stored);
+            for batch in batches {
                 let mut followers: HashMap<u32, Follower> = batch.receipt.take_followers().into_iter().collect();
-                for (place, event) in (0..).zip(framed::iter(&batch.framed).flatten()).skip(done as usize) {
+                for (place, event) in (0..).zip(framed::iter(&batch.framed).flatten()) {
                     let follower = followers.remove(&place).unwrap_or_default();
                     unsettled.push(Unsettled { event: batch.framed.slice_ref(event), follower });
                 }
             }
         }
         unsettled
+    }
+
+    /// How many events of the segment are settled of which the segment's file does not say so. From now on it does.
+    pub(crate) fn take_settled(&mut self) -> u64 {
+        self.outbox.as_mut().map_or(0, |outbox| std::mem::take(&mut outbox.settled))
     }
 
     pub(super) fn over(&self) -> Option<PublishError> {
@@ -322,6 +333,7 @@ impl OfOutbox {
             // The client has ended. What it has not sent waits for another.
             return;
         }
+        self.settled += u64::from(batch.count);
         self.waiting.send_modify(|waiting| waiting.handle_settled(batch.count.into(), result.as_ref().err()));
     }
 }
