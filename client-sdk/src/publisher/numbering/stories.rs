@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use anyport_protocol::PartitionId;
 use proptest::prelude::*;
 

@@ -15,16 +15,19 @@
 //! Inputs: `handle_batch`, `handle_answer`, `handle_disconnected`, `handle_over`. Output: `next_to_send`, until it says None; what
 //! the inputs return are batches whose fate is known.
 
+mod batch;
+mod segment;
+
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyport_protocol::event::framed;
 use anyport_protocol::message::publish::Published;
 use anyport_protocol::{Code, Fault, Number, Offset, Outcome, PartitionId, ProducerId};
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
-use super::receipt::BatchReceipt;
+pub(crate) use batch::{Batch, BatchResult, Settled, Stored};
+
 use crate::PublishError;
 
 /// Batches of one partition sent and not answered: enough to keep the broker busy over a round trip.
@@ -32,57 +35,6 @@ pub(crate) const IN_FLIGHT_MAX: usize = 4;
 
 /// For a refusal that names no time.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
-
-/// Events of one partition, framed for the wire.
-#[derive(Clone, Debug)]
-pub(crate) struct Batch {
-    pub(crate) framed: Bytes,
-    pub(crate) count: u32,
-    pub(crate) receipt: Arc<BatchReceipt>,
-}
-
-impl Batch {
-    /// The first so many events, and the others.
-    fn split(self, at: u32) -> (Self, Self) {
-        let first = framed::iter(&self.framed).take(at as usize).flatten();
-        let first_bytes = first.map(|event| framed::OVERHEAD_BYTES + event.len()).sum();
-        let [mut head, mut tail] = [self.framed.clone(), self.framed];
-        head.truncate(first_bytes);
-        tail.advance(first_bytes);
-        let of = |framed, count| Self { framed, count, receipt: Arc::default() };
-        let (head, tail) = (of(head, at), of(tail, self.count - at));
-        for (place, follower) in self.receipt.take_followers() {
-            match place.checked_sub(at) {
-                None => head.receipt.add_follower(place, follower),
-                Some(place) => tail.receipt.add_follower(place, follower),
-            }
-        }
-        (head, tail)
-    }
-}
-
-/// How a batch ended.
-pub(crate) type BatchResult = Result<Stored, PublishError>;
-
-/// Where a batch was stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stored {
-    pub(crate) partition: PartitionId,
-    /// Unknown if an earlier attempt did it and the broker has forgotten where.
-    pub(crate) first: Option<Offset>,
-    /// So many at the beginning were stored by an earlier process, nobody knows where: `first` is the offset of the next.
-    pub(crate) known_from: u32,
-}
-
-impl Stored {
-    /// Of the one event at this place of the batch.
-    pub(crate) fn at_place(self, place: u32) -> Self {
-        let after_first = place.checked_sub(self.known_from);
-        // A broker may answer anything; an offset that there cannot be is none.
-        let first = self.first.zip(after_first).and_then(|(first, after)| first.0.checked_add(after.into()));
-        Self { first: first.map(Offset), known_from: 0, ..self }
-    }
-}
 
 /// Whose the numbers are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,15 +94,6 @@ impl Entry {
         Self { id, batch, state: State::Waiting, attempts: 0, doubtful: false, done: 0, refused_since: None }
     }
 
-    /// What an earlier process has stored of the batch, and the rest.
-    fn split(self, partition: PartitionId) -> (Option<Settled>, Batch) {
-        if self.done == 0 {
-            return (None, self.batch);
-        }
-        let (stored, rest) = self.batch.split(self.done);
-        (Some((stored, Ok(Stored { partition, first: None, known_from: 0 }))), rest)
-    }
-
     /// How many events are sent.
     fn count(&self) -> u32 {
         self.batch.count - self.done
@@ -181,9 +124,6 @@ pub(crate) struct Numbering {
     doubted: Option<PublishError>,
     over: Option<PublishError>,
 }
-
-/// A batch and what became of it.
-pub(crate) type Settled = (Batch, BatchResult);
 
 impl Numbering {
     pub(crate) fn new(partition: PartitionId, producer: ProducerId, numbers: Numbers, patience: Duration) -> Self {
@@ -226,23 +166,6 @@ impl Numbering {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-
-    /// Nothing more can be sent, and nothing more is answered.
-    pub(crate) fn is_stuck(&self) -> bool {
-        self.stuck && self.in_flight() == 0
-    }
-
-    /// Takes out what is left of a segment. Returns also what was stored of batches that are left in part.
-    pub(crate) fn take_unsettled(&mut self) -> (Vec<Settled>, Vec<Batch>) {
-        let unsettled = self.entries.drain(..).filter(|entry| entry.state != State::Stored);
-        let (mut settled, mut batches) = (Vec::new(), Vec::new());
-        for entry in unsettled {
-            let (stored, rest) = entry.split(self.partition);
-            settled.extend(stored);
-            batches.push(rest);
-        }
-        (settled, batches)
     }
 
     pub(crate) fn in_flight(&self) -> usize {
@@ -399,64 +322,6 @@ impl Numbering {
         self.give_up(at, fault)
     }
 
-    /// What is refused is given up, and the rest needs other numbers: these would leave a hole, or nobody knows what they mean.
-    fn handle_final_in_segment(&mut self, at: usize, fault: &Fault, outcome: Outcome) -> Vec<Settled> {
-        if at > 0 {
-            // The fate of those before it decides what may be done: it is asked again when they have theirs.
-            return self.send_again(at);
-        }
-        self.send_again(0);
-        if fault.is(Code::BadEvent) || fault.is(Code::EventTooLarge) {
-            return self.handle_bad_event(fault);
-        }
-        self.stuck = true;
-        if self.entries[0].doubtful {
-            // It may be stored, and so may be what was sent with it.
-            let refused = PublishError::Refused { fault: fault.clone(), outcome: Outcome::Maybe };
-            let is_given_up = |entry: &Entry| entry.doubtful && entry.state != State::Stored;
-            let (given_up, kept): (VecDeque<Entry>, _) = self.entries.drain(..).partition(is_given_up);
-            self.entries = kept;
-            self.doubted = Some(refused.clone());
-            return given_up.into_iter().flat_map(|entry| self.settle_refused(entry, &refused)).collect();
-        }
-        if fault.is(Code::ProducerUnknown) {
-            // Sent once, and that once it was refused: nothing of it is stored.
-            return Vec::new();
-        }
-        let entry = self.entries.pop_front().expect("the refused one");
-        self.settle_refused(entry, &PublishError::Refused { fault: fault.clone(), outcome })
-    }
-
-    fn settle_refused(&self, entry: Entry, refused: &PublishError) -> Vec<Settled> {
-        let (stored, rest) = entry.split(self.partition);
-        stored.into_iter().chain([(rest, Err(refused.clone()))]).collect()
-    }
-
-    /// One event spoils the first batch. Those before it are sent without it: their fate may be open. When they have one it comes first,
-    /// and then neither it nor anything behind it can be stored under these numbers.
-    fn handle_bad_event(&mut self, fault: &Fault) -> Vec<Settled> {
-        let first = &self.entries[0];
-        let named = fault.value.and_then(|place| u32::try_from(place).ok()).unwrap_or_default();
-        let place = named.min(first.count() - 1);
-        if place > 0 {
-            let (head, tail) = first.batch.clone().split(first.done + place);
-            let doubtful = first.doubtful;
-            self.entries[0].batch = head;
-            self.entries.insert(1, Entry { doubtful, ..Entry::new(self.next_id, tail) });
-            self.next_id += 1;
-            return Vec::new();
-        }
-        self.stuck = true;
-        let (stored, rest) = self.entries.pop_front().expect("looked at above").split(self.partition);
-        let (bad, rest) = rest.split(1);
-        if rest.count > 0 {
-            self.entries.push_front(Entry::new(self.next_id, rest));
-            self.next_id += 1;
-        }
-        let refused = PublishError::Refused { fault: fault.clone(), outcome: Outcome::SurelyNot };
-        stored.into_iter().chain([(bad, Err(refused))]).collect()
-    }
-
     fn send_again(&mut self, at: usize) -> Vec<Settled> {
         self.generation += 1;
         self.entries[at].state = State::Waiting;
@@ -521,5 +386,4 @@ impl Numbering {
 }
 
 #[cfg(test)]
-#[path = "numbering_stories.rs"]
 mod stories;
