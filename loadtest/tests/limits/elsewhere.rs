@@ -21,7 +21,7 @@ pub const CONSTANTS: [ShownBy; 5] = [
     row(
         "ENTRY_BYTES_TARGET",
         LIMITS,
-        "client-sdk/src/publisher/queues.rs",
+        "client-sdk/src/publisher/queues/mod.rs",
         "a_batch_is_closed_before_it_passes_its_target",
     ),
     row(
