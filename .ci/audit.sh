@@ -12,7 +12,7 @@ fail() { printf 'error: %s\n' "$*" >&2; failed=1; }
 
 cargo metadata --locked --format-version 1 >/dev/null || fail "Cargo.lock does not match the manifests"
 
-for crate in $(sed -n 's/^ *{ crate = "\([^"]*\)".*/\1/p' deny.toml); do
+for crate in $(sed -n '/^\[bans\]/,/^\[sources\]/s/^ *{ crate = "\([^"]*\)".*/\1/p' deny.toml); do
   if grep -qx "name = \"$crate\"" Cargo.lock; then fail "banned crate in the tree: $crate (who wants it: cargo tree -i $crate)"; fi
 done
 
