@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,6 +12,8 @@ use anyport_client::{Client, ClientOptions, Outbox, OutboxOptions};
 use anyport_loadtest::drive::Stage;
 use anyport_loadtest::runner::{BrokerOptions, Cli, preload};
 use anyport_protocol::event::Event;
+use tokio::process::Command;
+use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -111,7 +113,7 @@ impl Processes {
         self.stage.broker.home().join("clients/default/outbox")
     }
 
-    fn run(&self, name: &str, dies_at: Option<usize>, half: bool) -> Result<Output> {
+    async fn run(&self, name: &str, dies_at: Option<usize>, half: bool) -> Result<Output> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(["--exact", "a_process_that_publishes", "--ignored", "--nocapture"]);
         command.env("ANYPORT_TEST_HOME", self.stage.broker.home());
@@ -123,7 +125,8 @@ impl Processes {
         if half {
             command.env("ANYPORT_TEST_HALF", "yes");
         }
-        command.output().context("start a process")
+        let ended = timeout(PATIENCE, command.kill_on_drop(true).output()).await;
+        ended.with_context(|| format!("process {name} does not end"))?.context("start a process")
     }
 }
 
@@ -146,7 +149,7 @@ async fn killed_at_every_step_it_loses_nothing_and_stores_nothing_twice() -> Res
     for half in [false, true] {
         for step in 1.. {
             let name = format!("{}-{step}", if half { "half" } else { "before" });
-            let output = processes.run(&name, Some(step), half)?;
+            let output = processes.run(&name, Some(step), half).await?;
             safe.extend(safe_in(&output));
             if output.status.success() {
                 ensure!(step > 10, "it does more than {step} things: {output:?}");
@@ -157,7 +160,7 @@ async fn killed_at_every_step_it_loses_nothing_and_stores_nothing_twice() -> Res
             killed += 1;
         }
     }
-    let last = processes.run("last", None, false)?;
+    let last = processes.run("last", None, false).await?;
     ensure!(last.status.success(), "{}", String::from_utf8_lossy(&last.stderr));
     safe.extend(safe_in(&last));
     check(&processes.stage, &safe).await?;

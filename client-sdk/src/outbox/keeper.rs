@@ -309,9 +309,7 @@ impl Keeper {
             let mut queues = shared.queues();
             (queues.progress(), queues.take_refused())
         };
-        if !refused.is_empty() {
-            refused::append(self.folder.path(), &refused)?;
-        }
+        refused::append(self.folder.path(), &refused)?;
         let written = self.folder.written().filter(|segment| segment.number == number);
         match progress {
             Progress::Sending => Ok(()),
@@ -337,9 +335,7 @@ impl Keeper {
             (queues.take_unsettled(), queues.take_refused())
         };
         // Before the file goes that has them, too.
-        if !refused.is_empty() {
-            refused::append(self.folder.path(), &refused)?;
-        }
+        refused::append(self.folder.path(), &refused)?;
         let (events, followers): (Vec<_>, Vec<_>) =
             unsettled.into_iter().map(|unsettled| (unsettled.event, unsettled.follower)).unzip();
         tracing::info!(events = events.len(), "a segment of the outbox goes on under other numbers");

@@ -93,7 +93,7 @@ impl Story {
         }
     }
 
-    /// One partition by the first, one by the second letter.
+    /// Events of one key keep their order; their ids begin with it.
     fn publish_as(&mut self, event_type: &str, key: &str) -> Receipt {
         self.next_id += 1;
         let event = Event::builder(format!("{key}{}", self.next_id), "/phone", event_type).subject(key);

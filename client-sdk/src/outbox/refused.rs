@@ -29,6 +29,9 @@ pub(crate) struct Refused {
 
 /// Once it returns, they are on the disk.
 pub(super) fn append(folder: &Path, refused: &[Refused]) -> Result<(), Error> {
+    if refused.is_empty() {
+        return Ok(());
+    }
     let path = folder.join(FILE);
     let write = || {
         let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(&path)?;
