@@ -267,7 +267,8 @@ impl Keeper {
             _ => {
                 let followers = group.iter().map(|publish| publish.follower.clone());
                 self.followers.entry(segment.number).or_default().extend(followers);
-                self.begin_first(None)?;
+                // Should that fail, these are on the disk all the same.
+                self.attempt(|keeper| keeper.begin_first(None));
             }
         }
         Ok(())
