@@ -21,6 +21,7 @@ pub mod net;
 #[cfg(feature = "otel")]
 pub mod otel;
 pub mod partition;
+pub mod peer;
 pub mod registry;
 pub mod server;
 pub mod session;

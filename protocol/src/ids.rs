@@ -128,6 +128,45 @@ pub struct Cursor {
     pub offset: Offset,
 }
 
+/// Numbers a broker within its cluster, from 0 in the order of joining. Never reused, whatever became of the broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BrokerId(pub u32);
+
+impl BrokerId {
+    /// The broker that created the cluster.
+    pub const FIRST: Self = Self(0);
+}
+
+/// Names one replica of a group: the broker that has it, and a generation that is never used twice by one broker for one group.
+/// So a replica that has lost its data never votes again under its old name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ReplicaId(pub u64);
+
+impl ReplicaId {
+    /// The one that a group is created with.
+    pub const FIRST: Self = Self::new(BrokerId::FIRST, 1);
+
+    pub const fn new(broker: BrokerId, generation: u32) -> Self {
+        Self((broker.0 as u64) << 32 | generation as u64)
+    }
+
+    pub const fn broker(self) -> BrokerId {
+        BrokerId((self.0 >> 32) as u32)
+    }
+
+    pub const fn generation(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.broker(), self.generation())
+    }
+}
+
 macro_rules! shown_as_number {
     ($($id:ident),*) => {$(
         impl fmt::Display for $id {
@@ -137,7 +176,7 @@ macro_rules! shown_as_number {
         }
     )*};
 }
-shown_as_number!(PartitionId, Offset, Incarnation, SessionEpoch, LogEpoch, Number);
+shown_as_number!(PartitionId, Offset, Incarnation, SessionEpoch, LogEpoch, Number, BrokerId);
 
 macro_rules! sixteen_random_bytes {
     ($(#[$doc:meta])* $id:ident) => {
@@ -269,6 +308,14 @@ mod tests {
         assert_eq!(read(4, 4).expect("an empty range"), OffsetRange::new(Offset(4), Offset(4)));
         let refused = read(5, 4).expect_err("backward");
         assert!(refused.to_string().contains("begins at 5 and ends before it, at 4"), "{refused}");
+    }
+
+    #[test]
+    fn a_replica_is_named_by_its_broker_and_generation() {
+        let replica = ReplicaId::new(BrokerId(3), 7);
+        assert_eq!((replica.broker(), replica.generation(), replica.to_string()), (BrokerId(3), 7, "3.7".to_owned()));
+        // What every store of a broker alone has on disk.
+        assert_eq!(ReplicaId::FIRST, ReplicaId(1));
     }
 
     #[test]

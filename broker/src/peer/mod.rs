@@ -1,0 +1,10 @@
+//! The other brokers of the cluster: what brokers ask each other, and the way there.
+//!
+//! Two connections join each pair of brokers. One carries Raft and nothing else, so that no replay can delay an append; the other
+//! carries all the rest. A *call* is one question with one answer; what goes on for longer has a stream of its own.
+//!
+//! [`Peers`] is what asks; what answers is given to it as an [`Answers`].
+
+mod words;
+
+pub use words::{Answers, Call, Link, PeerError, PeerStream, PeerStreamKind, Peers, Transport};
