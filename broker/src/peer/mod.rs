@@ -7,4 +7,6 @@
 
 mod words;
 
-pub use words::{Answers, Call, Link, PeerError, PeerStream, PeerStreamKind, Peers, Transport};
+pub use words::{
+    Answers, Call, Directory, Link, PeerAddress, PeerError, PeerKey, PeerStream, PeerStreamKind, Peers, Transport,
+};

@@ -1,6 +1,6 @@
 //! What brokers say to each other, and who says it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +10,20 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::net::{FrameReader, FrameWriter};
+
+/// SHA-256 of the public key of a broker's certificate: how it proves who it is.
+pub type PeerKey = [u8; 32];
+
+/// Where a broker is, and what it must show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerAddress {
+    /// Host and port; the host may be a name.
+    pub address: String,
+    pub key: PeerKey,
+}
+
+/// The brokers of the cluster, as far as this one knows; it may be among them itself.
+pub type Directory = BTreeMap<BrokerId, PeerAddress>;
 
 /// Which of the two connections with a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,11 +135,17 @@ pub trait Transport: fmt::Debug + Send + Sync + 'static {
 /// A handle on the way to the other brokers; clones share it.
 pub type Peers = Arc<dyn Transport>;
 
-/// What answers the other brokers.
+/// What answers the other brokers, and operators.
 pub trait Answers: fmt::Debug + Send + Sync + 'static {
-    /// `from` is none for a broker that has no number yet, which may only ask to join.
-    fn call(&self, from: Option<BrokerId>, call: Call, body: Bytes) -> BoxFuture<'static, Result<Bytes, Fault>>;
+    fn call(&self, from: BrokerId, call: Call, body: Bytes) -> BoxFuture<'static, Result<Bytes, Fault>>;
+
+    /// Asked by somebody of whom no more is known than a broker's certificate of this cluster. `key` is that certificate's, and proved:
+    /// a body that names another key is a lie.
+    fn newcomer(&self, key: PeerKey, call: Call, body: Bytes) -> BoxFuture<'static, Result<Bytes, Fault>>;
 
     /// Serves a stream until it ends. `opening` of the stream is the body of its first frame.
     fn stream(&self, from: BrokerId, kind: PeerStreamKind, stream: PeerStream) -> BoxFuture<'static, ()>;
+
+    /// Serves a stream that an operator has opened, of which nothing has been read.
+    fn operator(&self, reader: FrameReader, writer: FrameWriter) -> BoxFuture<'static, ()>;
 }
