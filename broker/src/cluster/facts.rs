@@ -10,7 +10,8 @@ use anyport_storage::EntryData;
 use anyport_storage::metadata::{ClusterFacts, Command, Reply};
 use tokio::sync::watch;
 
-use super::group::{Group, Leadership, ProposeError};
+use super::group::{Group, ProposeError};
+use super::leadership::Leadership;
 use super::types::Effect;
 
 /// How long a start waits to know the facts. One member needs an election and a few syncs.
@@ -97,7 +98,7 @@ async fn create(group: &Group, proposed: ClusterFacts) -> Result<ClusterFacts, F
                 Err(ProposeError::NotLeader { .. }) => {}
                 Err(ProposeError::Stopped { reason }) => return Err(FactsError::Stopped { reason }),
             },
-            Leadership::Follower { .. } => {}
+            Leadership::Follower { .. } | Leadership::Isolated { .. } => {}
             Leadership::Stopped { reason } => return Err(FactsError::Stopped { reason }),
         }
         current = leadership.changed().await;
@@ -106,9 +107,13 @@ async fn create(group: &Group, proposed: ClusterFacts) -> Result<ClusterFacts, F
 
 #[cfg(test)]
 mod tests {
+    use anyport_protocol::ReplicaId;
     use anyport_storage::{GroupId, Store, StoreOptions};
 
+    use super::super::group::GroupParts;
     use super::super::metadata_machine::MetadataStateMachine;
+    use super::super::network::Network;
+    use super::super::timing::Timing;
     use super::*;
 
     fn proposed(cluster: u8, partitions: u16) -> ClusterFacts {
@@ -120,7 +125,10 @@ mod tests {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = Store::open(folder.path(), StoreOptions::default()).expect("open");
         let (machine, standing) = MetadataStateMachine::new(store.metadata().expect("open"));
-        let group = Group::start(store.log(GroupId::Metadata), machine).await.expect("start");
+        let (log, replica, timing) = (store.log(GroupId::Metadata), ReplicaId::FIRST, Timing::Lan);
+        let parts = GroupParts { log, machine, replica, timing, network: Network::alone() };
+        let group = Group::start(parts).await.expect("start");
+        group.initialize().await.expect("the first member");
         (folder, group, standing)
     }
 

@@ -6,51 +6,29 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::Outcome;
+use anyport_protocol::{Outcome, ReplicaId};
 use anyport_storage::{EntryData, GroupId, GroupLog, LogId};
 use futures_util::FutureExt;
 use openraft::error::{ClientWriteError, Fatal};
-use openraft::metrics::RaftServerMetrics;
 use openraft::raft::ClientWriteResponse;
 use openraft::storage::RaftStateMachine;
-use openraft::{Config, Raft, RaftMetrics, ServerState, SnapshotPolicy};
-use tokio::sync::watch;
+use openraft::{Config, Raft, RaftMetrics, SnapshotPolicy};
 
+use super::leadership::{Leadership, LeadershipWatch, reason};
 use super::log_store::LogStore;
-use super::network::NoNetwork;
+use super::network::Network;
+use super::oversight::Oversight;
+use super::timing::{Pace, Timing};
 use super::types::{Effect, TypeConfig, from_raft_id};
-
-/// Names this broker's replica of every group. Never used again once its data is lost.
-const REPLICA: u64 = 1;
-
-/// The timing of brokers in one place: a dead leader is replaced within 1.2 to 1.6 seconds.
-const HEARTBEAT_MS: u64 = 150;
-const ELECTION_MS: std::ops::Range<u64> = 450..750;
 
 /// How long a snapshot and a purge may take. Neither writes more than a mark.
 const TRIM_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Who leads the group, as far as this replica knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leadership {
-    /// This replica does. Every time it comes to lead, the term is another one, except after a restart.
-    Leader {
-        term: u64,
-    },
-    Follower {
-        leader: Option<u64>,
-    },
-    /// The group is dead here: it was shut down, or its store failed.
-    Stopped {
-        reason: String,
-    },
-}
 
 /// Why a proposal has no known effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     #[error("this replica does not lead the group; replica {leader:?} may")]
-    NotLeader { leader: Option<u64> },
+    NotLeader { leader: Option<ReplicaId> },
     #[error("the group has stopped: {reason}")]
     Stopped { reason: String },
 }
@@ -84,29 +62,65 @@ pub enum TrimError {
     TimedOut { upto: u64 },
 }
 
+/// What a replica is started from.
+pub(super) struct GroupParts<M> {
+    pub(super) log: GroupLog,
+    pub(super) machine: M,
+    /// Its name, which is given out once: not even to the same broker again after its data is lost.
+    pub(super) replica: ReplicaId,
+    pub(super) timing: Timing,
+    pub(super) network: Network,
+}
+
 /// A running replica of one group. Clones are handles on the same.
 #[derive(Clone)]
 pub struct Group {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
     id: GroupId,
-    raft: Raft<TypeConfig>,
+    replica: ReplicaId,
+    pub(super) raft: Raft<TypeConfig>,
+    pub(super) pace: Pace,
+    pub(super) oversight: Oversight,
 }
 
 impl Group {
-    /// Starts the replica from what the store has; a group that never was begins with this broker as its only member.
-    pub(super) async fn start(log: GroupLog, machine: impl RaftStateMachine<TypeConfig>) -> Result<Self, GroupError> {
-        let group = log.group();
-        let config = config(group).validate().map_err(|bad| GroupError::Config { group, cause: bad.to_string() })?;
-        let raft = Raft::new(REPLICA, Arc::new(config), NoNetwork, LogStore::new(log), machine).await;
-        let raft = raft.map_err(|fatal| GroupError::Start { group, cause: fatal.to_string() })?;
-        let failed = |cause: &dyn fmt::Display| GroupError::Initialize { group, cause: cause.to_string() };
+    /// Starts the replica from what the store has. One that has nothing waits for a leader to send it the log, or for
+    /// [`Group::initialize`].
+    pub(super) async fn start(parts: GroupParts<impl RaftStateMachine<TypeConfig>>) -> Result<Self, GroupError> {
+        let GroupParts { log, machine, replica, timing, network } = parts;
+        let (id, pace) = (log.group(), Pace::from(timing));
+        let config = config(id, pace).validate();
+        let config = config.map_err(|bad| GroupError::Config { group: id, cause: bad.to_string() })?;
+        let raft = Raft::new(replica.0, Arc::new(config), network.of_group(id), LogStore::new(log), machine).await;
+        let raft = raft.map_err(|fatal| GroupError::Start { group: id, cause: fatal.to_string() })?;
+        let inner = Inner { id, replica, raft, pace, oversight: Oversight::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes this replica the only member of a group that never was. Only for the creation of a cluster: elsewhere it would make
+    /// a second group of the same name. Does nothing if the replica has a log.
+    pub(super) async fn initialize(&self) -> Result<(), GroupError> {
+        let failed = |cause: &dyn fmt::Display| GroupError::Initialize { group: self.id(), cause: cause.to_string() };
+        let raft = &self.inner.raft;
         if !raft.is_initialized().await.map_err(|fatal| failed(&fatal))? {
-            raft.initialize(BTreeSet::from([REPLICA])).await.map_err(|error| failed(&error))?;
+            raft.initialize(BTreeSet::from([self.inner.replica.0])).await.map_err(|error| failed(&error))?;
         }
-        Ok(Self { id: group, raft })
+        Ok(())
     }
 
     pub fn id(&self) -> GroupId {
-        self.id
+        self.inner.id
+    }
+
+    pub fn replica(&self) -> ReplicaId {
+        self.inner.replica
+    }
+
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
     }
 
     /// Hands an entry to the group before it returns, so entries of one caller keep their order. The future says what applying
@@ -115,7 +129,7 @@ impl Group {
         &self,
         data: EntryData,
     ) -> impl Future<Output = Result<(LogId, Effect), ProposeError>> + Send + use<> {
-        let raft = self.raft.clone();
+        let raft = self.inner.raft.clone();
         // It is sent to the engine's unbounded queue, without waiting unless the engine is gone. Callers bound what they have
         // under way.
         let submitted = raft.client_write_ff(data).now_or_never();
@@ -123,7 +137,9 @@ impl Group {
             let Some(Ok(outcome)) = submitted else { return Err(stopped(&raft)) };
             match outcome.await {
                 Ok(Ok(ClientWriteResponse { log_id, data, .. })) => Ok((from_raft_id(&log_id), data)),
-                Ok(Err(ClientWriteError::ForwardToLeader(to))) => Err(ProposeError::NotLeader { leader: to.leader_id }),
+                Ok(Err(ClientWriteError::ForwardToLeader(to))) => {
+                    Err(ProposeError::NotLeader { leader: to.leader_id.map(ReplicaId) })
+                }
                 Ok(Err(ClientWriteError::ChangeMembershipError(error))) => {
                     unreachable!("data changes no membership: {error}")
                 }
@@ -137,8 +153,8 @@ impl Group {
     }
 
     pub fn leadership(&self) -> LeadershipWatch {
-        let (server, engine) = (self.raft.server_metrics(), self.raft.metrics());
-        LeadershipWatch { server, engine, stopped: false }
+        let (server, engine) = (self.inner.raft.server_metrics(), self.inner.raft.metrics());
+        LeadershipWatch { server, engine, quorum: self.inner.oversight.quorum(), stopped: false }
     }
 
     /// Resolves with the reason when the replica is dead: it was shut down, or its store failed, or the engine panicked.
@@ -155,15 +171,41 @@ impl Group {
 
     /// The last entry applied here.
     pub fn applied(&self) -> Option<LogId> {
-        self.raft.metrics().borrow().last_applied.as_ref().map(from_raft_id)
+        self.inner.raft.metrics().borrow().last_applied.as_ref().map(from_raft_id)
+    }
+
+    /// What this replica knows to be committed, and what it has applied. Asks the engine itself, so an answer also shows that it
+    /// runs; a caller who wants to know that gives it a time.
+    pub async fn committed_and_applied(&self) -> Result<(Option<LogId>, Option<LogId>), ProposeError> {
+        let committed = self.inner.raft.with_raft_state(|state| state.committed).await;
+        let committed = committed.map_err(|_| stopped(&self.inner.raft))?;
+        Ok((committed.as_ref().map(from_raft_id), self.applied()))
+    }
+
+    /// Has this replica stand for election now. In vain while its voters believe in a leader: they do for the longest time of an
+    /// election after its last heartbeat, see [`Group::heartbeats`].
+    pub async fn elect(&self) {
+        // If the engine has stopped, that is told elsewhere.
+        let _ = self.inner.raft.trigger().elect().await;
+    }
+
+    /// Whether this replica may stand for election by itself, when it can win. True at the start.
+    pub fn allow_elections(&self, allowed: bool) {
+        self.inner.oversight.allow_elections(allowed);
+    }
+
+    /// Whether this replica tells the others that it leads, while it does. A leader that is to step back says so no more, and is
+    /// [`Leadership::Isolated`] at once, so that nothing is proposed either. True at the start.
+    pub fn heartbeats(&self, sent: bool) {
+        self.inner.oversight.allow_heartbeats(sent);
     }
 
     /// Forgets the log up to this index, which the state machine's snapshot must reach: makes the snapshot, then purges.
     pub async fn trim(&self, upto: u64) -> Result<(), TrimError> {
         let reached = |id: Option<openraft::LogId<u64>>| id.is_some_and(|id| id.index >= upto);
-        self.trigger(self.raft.trigger().snapshot().await)?;
+        self.trigger(self.inner.raft.trigger().snapshot().await)?;
         self.wait_until(upto, move |metrics| reached(metrics.snapshot)).await?;
-        self.trigger(self.raft.trigger().purge_log(upto).await)?;
+        self.trigger(self.inner.raft.trigger().purge_log(upto).await)?;
         self.wait_until(upto, move |metrics| reached(metrics.purged)).await
     }
 
@@ -176,35 +218,38 @@ impl Group {
         upto: u64,
         reached: impl Fn(&RaftMetrics<u64, ()>) -> bool + Send,
     ) -> Result<(), TrimError> {
-        let mut metrics = self.raft.metrics();
+        let mut metrics = self.inner.raft.metrics();
         let waited = tokio::time::timeout(TRIM_TIMEOUT, metrics.wait_for(reached)).await;
         match waited {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) => Err(TrimError::Stopped { reason: reason(&self.raft.metrics().borrow()) }),
+            Ok(Err(_)) => Err(TrimError::Stopped { reason: reason(&self.inner.raft.metrics().borrow()) }),
             Err(_) => Err(TrimError::TimedOut { upto }),
         }
     }
 
     /// Ends the replica. What was submitted and is not applied stays unknown to whoever submitted it.
     pub async fn shutdown(&self) {
-        if let Err(failed) = self.raft.shutdown().await {
-            tracing::error!(group = %self.id, %failed, "shut the group down");
+        if let Err(failed) = self.inner.raft.shutdown().await {
+            tracing::error!(group = %self.id(), %failed, "shut the group down");
         }
     }
 }
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Group").field("id", &self.id()).field("replica", &self.replica()).finish_non_exhaustive()
     }
 }
 
-fn config(group: GroupId) -> Config {
+fn config(group: GroupId, pace: Pace) -> Config {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).expect("some seconds");
     Config {
         cluster_name: group.to_string(),
-        heartbeat_interval: HEARTBEAT_MS,
-        election_timeout_min: ELECTION_MS.start,
-        election_timeout_max: ELECTION_MS.end,
+        heartbeat_interval: millis(pace.heartbeat),
+        election_timeout_min: millis(pace.election_min),
+        election_timeout_max: millis(pace.election_max),
+        // Sent for all groups at once: see `oversight.rs`.
+        enable_heartbeat: false,
         // Trimming is decided by us, never by the engine: it would drop entries that hold retained events.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
@@ -218,47 +263,4 @@ fn config(group: GroupId) -> Config {
 
 fn stopped(raft: &Raft<TypeConfig>) -> ProposeError {
     ProposeError::Stopped { reason: reason(&raft.metrics().borrow()) }
-}
-
-fn reason(metrics: &RaftMetrics<u64, ()>) -> String {
-    match &metrics.running_state {
-        Ok(()) => "it is shutting down".to_owned(),
-        Err(fatal) => fatal.to_string(),
-    }
-}
-
-/// Follows who leads a group.
-#[derive(Clone, Debug)]
-pub struct LeadershipWatch {
-    /// Changes with the leader only; the engine's other metrics change with every entry.
-    server: watch::Receiver<RaftServerMetrics<u64, ()>>,
-    engine: watch::Receiver<RaftMetrics<u64, ()>>,
-    stopped: bool,
-}
-
-impl LeadershipWatch {
-    pub fn current(&self) -> Leadership {
-        if self.server.has_changed().is_err() {
-            return Leadership::Stopped { reason: reason(&self.engine.borrow()) };
-        }
-        let server = self.server.borrow();
-        match server.state {
-            ServerState::Leader => Leadership::Leader { term: server.vote.leader_id.term },
-            ServerState::Shutdown => Leadership::Stopped { reason: reason(&self.engine.borrow()) },
-            _ => Leadership::Follower { leader: server.current_leader },
-        }
-    }
-
-    pub fn is_leader(&self) -> bool {
-        matches!(self.current(), Leadership::Leader { .. })
-    }
-
-    /// Resolves when it may have changed; never again once the group has stopped.
-    pub async fn changed(&mut self) -> Leadership {
-        if self.stopped {
-            std::future::pending::<()>().await;
-        }
-        self.stopped = self.server.changed().await.is_err();
-        self.current()
-    }
 }

@@ -1,41 +1,71 @@
 //! How a group reaches its other members. A broker that is alone has none, so whoever is asked for is unreachable.
 
+use anyport_protocol::ReplicaId;
+use anyport_storage::GroupId;
 use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
 use openraft::{OptionalSend, Vote};
 
 use super::types::{Snapshot, TypeConfig};
+use crate::peer::Peers;
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NoNetwork;
+/// The way of all groups of this broker to their other members; clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    peers: Option<Peers>,
+}
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NoPeer {
-    target: u64,
+impl Network {
+    /// Of a broker that has no peers.
+    pub fn alone() -> Self {
+        Self::default()
+    }
+
+    pub fn new(peers: Peers) -> Self {
+        Self { peers: Some(peers) }
+    }
+
+    pub(super) fn of_group(&self, group: GroupId) -> GroupNetwork {
+        GroupNetwork { group, network: self.clone() }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct GroupNetwork {
+    group: GroupId,
+    network: Network,
+}
+
+/// The way to one member.
+#[derive(Debug)]
+pub(super) struct Member {
+    group: GroupId,
+    target: ReplicaId,
+    network: Network,
 }
 
 #[derive(Debug, thiserror::Error)]
 #[error("replica {target} is asked for, and this broker is alone")]
 struct Alone {
-    target: u64,
+    target: ReplicaId,
 }
 
-impl NoPeer {
-    fn unreachable(self) -> Unreachable {
+impl Member {
+    fn unreachable(&self) -> Unreachable {
         Unreachable::new(&Alone { target: self.target })
     }
 }
 
-impl RaftNetworkFactory<TypeConfig> for NoNetwork {
-    type Network = NoPeer;
+impl RaftNetworkFactory<TypeConfig> for GroupNetwork {
+    type Network = Member;
 
-    async fn new_client(&mut self, target: u64, (): &()) -> NoPeer {
-        NoPeer { target }
+    async fn new_client(&mut self, target: u64, (): &()) -> Member {
+        Member { group: self.group, target: ReplicaId(target), network: self.network.clone() }
     }
 }
 
-impl RaftNetwork<TypeConfig> for NoPeer {
+impl RaftNetwork<TypeConfig> for Member {
     async fn append_entries(
         &mut self,
         _: AppendEntriesRequest<TypeConfig>,

@@ -5,20 +5,24 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyport_protocol::PartitionId;
+use anyport_protocol::{PartitionId, ReplicaId};
 use anyport_storage::metadata::ClusterFacts;
 use anyport_storage::{
-    GroupId, MetadataMachine, PartitionMachine, PartitionReader, RegistryMachine, Store, StoreError,
+    GroupId, GroupLog, MetadataMachine, PartitionMachine, PartitionReader, RegistryMachine, Store, StoreError,
 };
+use openraft::storage::RaftStateMachine;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::facts::{self, FactsError, NewCluster};
-use super::group::{Group, GroupError};
+use super::group::{Group, GroupError, GroupParts};
 use super::metadata_machine::MetadataStateMachine;
+use super::network::Network;
 use super::partition_machine::PartitionStateMachine;
 use super::registry_machine::{Ended, RegistryStateMachine};
+use super::timing::Timing;
+use super::types::TypeConfig;
 use crate::partition::{
     FreeSpace, LeaderBudget, PartitionHandle, PartitionParts, Retention, SpaceTask, StartingPartition, StorageFull,
     Wall,
@@ -174,7 +178,7 @@ impl Starting {
 
     async fn metadata(&mut self, machine: MetadataMachine, proposed: ClusterFacts) -> Result<ClusterFacts, StartError> {
         let (machine, standing) = MetadataStateMachine::new(machine);
-        let group = Group::start(self.store.log(GroupId::Metadata), machine).await?;
+        let group = first_replica(self.store.log(GroupId::Metadata), machine).await?;
         self.keep(&group);
         Ok(facts::agree(&group, standing, proposed).await?)
     }
@@ -186,7 +190,7 @@ impl Starting {
         let log_bytes = Arc::new(AtomicU64::new(entries * REGISTRY_ENTRY_BYTES));
         let (ended, snapshots, reader) = (self.ended.0.clone(), Arc::clone(&self.snapshots), machine.reader());
         let machine = RegistryStateMachine::new(machine, ended, Arc::clone(&log_bytes), snapshots);
-        let group = Group::start(log, machine).await?;
+        let group = first_replica(log, machine).await?;
         self.keep(&group);
         let (tasks, stop) = (&mut self.tasks, &self.stop);
         self.shards.push(registry::spawn_shard(group, reader, log_bytes, self.housekeeping, tasks, stop));
@@ -204,7 +208,7 @@ impl Starting {
         let parts = PartitionParts { id, reader, wall, retention: self.retention, budget, full };
         let (starting, links) = StartingPartition::spawn(parts, &mut self.tasks, self.stop.clone());
         let machine = PartitionStateMachine::new(machine, links.applied, links.trimmed)?;
-        let group = Group::start(self.store.log(GroupId::Partition(id)), machine).await?;
+        let group = first_replica(self.store.log(GroupId::Partition(id)), machine).await?;
         self.keep(&group);
         self.partitions.push(starting.started(group, &mut self.tasks, self.stop.clone()));
         Ok(())
@@ -234,6 +238,14 @@ impl Starting {
             stop: self.stop,
         })
     }
+}
+
+/// The only replica of a group, of a broker that is alone.
+async fn first_replica(log: GroupLog, machine: impl RaftStateMachine<TypeConfig>) -> Result<Group, GroupError> {
+    let (replica, timing, network) = (ReplicaId::FIRST, Timing::Lan, Network::alone());
+    let group = Group::start(GroupParts { log, machine, replica, timing, network }).await?;
+    group.initialize().await?;
+    Ok(group)
 }
 
 async fn report_death(group: Group, stop: CancellationToken) {

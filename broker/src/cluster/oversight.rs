@@ -1,0 +1,160 @@
+//! What the engine does not do by itself, done at every heartbeat for each group: it sends the heartbeats of all groups in one go,
+//! so that they share messages; it lets a replica stand for election only while that can be won; and it notices a leader that no
+//! majority answers.
+//!
+//! The engine has no pre-vote: a replica that stands in vain raises its term, and deposes a good leader when it is heard again.
+//! And its leader without a majority goes on for ever.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyport_protocol::BrokerId;
+use openraft::{Membership, ServerState};
+use tokio::sync::watch;
+
+use super::group::Group;
+
+/// What is known of one group, and what is asked of it.
+#[derive(Debug)]
+pub(super) struct Oversight {
+    /// Whether a leader hears from a majority. True of a replica that does not lead.
+    quorum: watch::Sender<bool>,
+    may_stand: AtomicBool,
+    heartbeats: AtomicBool,
+    /// Takes in a snapshot. Its leader sends nothing else meanwhile, and is not gone.
+    receives: AtomicBool,
+}
+
+impl Default for Oversight {
+    fn default() -> Self {
+        Self {
+            quorum: watch::Sender::new(true),
+            may_stand: AtomicBool::new(true),
+            heartbeats: AtomicBool::new(true),
+            receives: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Oversight {
+    pub(super) fn quorum(&self) -> watch::Receiver<bool> {
+        self.quorum.subscribe()
+    }
+
+    pub(super) fn allow_elections(&self, allowed: bool) {
+        self.may_stand.store(allowed, Ordering::Relaxed);
+    }
+
+    /// A leader that sends none is as good as none: it takes nothing more from this moment.
+    pub(super) fn allow_heartbeats(&self, allowed: bool) {
+        self.heartbeats.store(allowed, Ordering::Relaxed);
+        if !allowed {
+            self.note_quorum(false);
+        }
+    }
+
+    fn note_quorum(&self, heard: bool) {
+        let has_quorum = heard && self.heartbeats.load(Ordering::Relaxed);
+        self.quorum.send_if_modified(|known| std::mem::replace(known, has_quorum) != has_quorum);
+    }
+
+    fn may_stand(&self) -> bool {
+        self.may_stand.load(Ordering::Relaxed) && !self.receives.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn receives_snapshot(&self, receives: bool) {
+        self.receives.store(receives, Ordering::Relaxed);
+    }
+}
+
+/// One group under the eyes of the task that oversees all.
+#[derive(Debug)]
+pub(super) struct Overseen {
+    pub(super) group: Group,
+    /// The term this replica leads in, and since when the engine has heard nothing from a majority in it.
+    silent: Option<(u64, Instant)>,
+}
+
+impl Overseen {
+    pub(super) fn new(group: Group) -> Self {
+        Self { group, silent: None }
+    }
+
+    /// Called at every heartbeat, with the brokers that are reached.
+    pub(super) async fn on_heartbeat(&mut self, reached: &BTreeSet<BrokerId>, now: Instant) {
+        let group = self.group.clone();
+        let (raft, oversight) = (&group.inner.raft, &group.inner.oversight);
+        let server = raft.server_metrics().borrow().clone();
+        let can_win = can_win(server.membership_config.membership(), reached, group.replica().broker());
+        raft.runtime_config().elect(can_win && oversight.may_stand());
+        let leads = (server.state == ServerState::Leader).then_some(server.vote.leader_id.term);
+        self.note_quorum(leads, now);
+        if leads.is_some() && oversight.heartbeats.load(Ordering::Relaxed) {
+            // If the engine has stopped, that is told elsewhere.
+            let _ = raft.trigger().heartbeat().await;
+        }
+    }
+
+    fn note_quorum(&mut self, leads: Option<u64>, now: Instant) {
+        let inner = &self.group.inner;
+        let heard_before = inner.raft.data_metrics().borrow().millis_since_quorum_ack.map(Duration::from_millis);
+        let silent = match (leads, heard_before) {
+            (None, _) => {
+                self.silent = None;
+                Duration::ZERO
+            }
+            (Some(_), Some(heard_before)) => {
+                self.silent = None;
+                heard_before
+            }
+            // Just elected, by a majority; or just started and leader before, which says nothing about now.
+            (Some(term), None) => {
+                let (_, since) = *self.silent.filter(|(of, _)| *of == term).get_or_insert((term, now));
+                self.silent = Some((term, since));
+                now.duration_since(since)
+            }
+        };
+        inner.oversight.note_quorum(silent <= inner.pace.election_max);
+    }
+}
+
+/// Whether those that are reached, and this broker, are a majority of the voters; of both configurations while they change.
+pub(super) fn can_win(membership: &Membership<u64, ()>, reached: &BTreeSet<BrokerId>, own: BrokerId) -> bool {
+    let is_reached = |voter: &&u64| {
+        let broker = anyport_protocol::ReplicaId(**voter).broker();
+        broker == own || reached.contains(&broker)
+    };
+    membership.get_joint_config().iter().all(|voters| voters.iter().filter(is_reached).count() * 2 > voters.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use anyport_protocol::ReplicaId;
+
+    use super::*;
+
+    fn voters(brokers: &[u32]) -> BTreeSet<u64> {
+        brokers.iter().map(|broker| ReplicaId::new(BrokerId(*broker), 7).0).collect()
+    }
+
+    fn wins(configs: &[&[u32]], reached: &[u32]) -> bool {
+        let membership = Membership::new(configs.iter().map(|brokers| voters(brokers)).collect(), ());
+        can_win(&membership, &reached.iter().copied().map(BrokerId).collect(), BrokerId(0))
+    }
+
+    #[test]
+    fn a_replica_stands_only_while_it_reaches_a_majority_of_the_voters_of_its_own_group() {
+        assert!(wins(&[&[0]], &[]), "alone it is the majority");
+        assert!(!wins(&[&[0, 1]], &[]));
+        assert!(wins(&[&[0, 1]], &[1]));
+        assert!(wins(&[&[0, 1, 2]], &[2]));
+        assert!(!wins(&[&[0, 1, 2]], &[3, 4, 5]), "others do not count");
+    }
+
+    #[test]
+    fn while_members_change_it_needs_a_majority_of_both() {
+        assert!(!wins(&[&[0, 1, 2], &[0, 3, 4]], &[1, 2]));
+        assert!(wins(&[&[0, 1, 2], &[0, 3, 4]], &[1, 3]));
+    }
+}
