@@ -3,7 +3,7 @@
 
 anyport_protocol::error_codes! {
     /// What goes wrong on the client's side. Stable numbers, never reused. The hundreds group them: 10 the client and its home
-    /// folder, 11 the command line.
+    /// folder, 11 the command line, 12 the operator of a cluster.
     ClientCode {
         /// A file of the home folder cannot be read or written.
         Home = 1000, retry: false, outcome: SurelyNot,
@@ -89,5 +89,12 @@ anyport_protocol::error_codes! {
         /// The output cannot be written.
         Unwritable = 1104, retry: false, outcome: SurelyNot,
             next: "check that there is room and that you may write there";
+
+        /// A file that would be made is there already.
+        FileThere = 1200, retry: false, outcome: SurelyNot,
+            next: "name another folder or file; remove this one only if no cluster uses it";
+        /// The files of a cluster that `anyport admin` needs are not there, not readable, or not what they should be.
+        ClusterFiles = 1201, retry: false, outcome: SurelyNot,
+            next: "name what `anyport admin cluster-init` has made, whole and unchanged";
     }
 }

@@ -111,7 +111,7 @@ impl Identities {
         }
         home.save_state(&state)?;
         home.save_identity(&identity)?;
-        let trusted = home.trust(&authorities, identity.cluster)?;
+        let trusted = home.trust_imported(&authorities, identity.cluster)?;
         let replaced = before.map(|before| before.client).filter(|before| *before != identity.client);
         Ok(ImportedIdentity { identity: home.describe(&identity), replaced, trusted })
     }

@@ -18,6 +18,8 @@
 //! `cover`, `inbox`, `session`, `director`), what awaits is in thin tasks around them. This crate stores no events and knows no broker
 //! from the inside. Its types own what they hold, so that bindings for other languages can wrap them.
 
+#[cfg(feature = "admin")]
+pub mod admin;
 mod backoff;
 pub mod cli;
 

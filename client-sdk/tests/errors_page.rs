@@ -30,7 +30,8 @@ const BROKER_GROUPS: [(u16, &str); 6] = [
     (6, "The broker's own state"),
 ];
 
-const CLIENT_GROUPS: [(u16, &str); 2] = [(10, "The client and its home folder"), (11, "The command line")];
+const CLIENT_GROUPS: [(u16, &str); 3] =
+    [(10, "The client and its home folder"), (11, "The command line"), (12, "The operator of a cluster")];
 
 const START: &str = "
 ## A broker that does not start

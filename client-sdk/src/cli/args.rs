@@ -67,6 +67,8 @@ pub(super) enum Verb {
     Identity(Identity),
     Completions(Completions),
     Filter(FilterVerbs),
+    #[cfg(feature = "admin")]
+    Admin(super::admin::Admin),
     /// Print the token of this identity, for events posted over HTTP: `Authorization: Bearer TOKEN`. Whoever has it is this client,
     /// so give each sender an identity of its own (--client).
     #[command(after_help = EXIT_CODES)]

@@ -3,6 +3,8 @@
 //! Results go to stdout, events among them, one JSON object a line; everything said beside them goes to stderr. What was printed is
 //! acked only once stdout is flushed. docs/cli.md says what each command prints, docs/errors.md what each failure means.
 
+#[cfg(feature = "admin")]
+mod admin;
 mod args;
 mod completions;
 mod exit;
@@ -109,6 +111,8 @@ async fn dispatch_brief(common: &Common, verb: Verb) -> Result<Exit, Failure> {
         Verb::Status(_) => status::run(common).await,
         Verb::Identity(options) => identity::run(common, options.verb).await,
         Verb::Completions(options) => completions::run(common, options).await,
+        #[cfg(feature = "admin")]
+        Verb::Admin(options) => admin::run(common, options).await,
         Verb::Pub(_) | Verb::Sub(_) | Verb::Filter(_) | Verb::Token => unreachable!("these end in their own ways"),
     }
 }

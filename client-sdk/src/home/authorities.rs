@@ -28,8 +28,14 @@ impl Home {
         Ok(certificates)
     }
 
+    /// Trusts those that came with an identity of a cluster. Returns the file that they are in, unless all are trusted already.
+    pub(crate) fn trust_imported(&self, certificates: &[String], cluster: ClusterId) -> Result<Option<PathBuf>, Error> {
+        let about = format!("These came with an identity of cluster {cluster}, by `anyport identity import`.");
+        self.trust(certificates, &format!("imported-{cluster}.pem"), &about)
+    }
+
     /// Trusts these from now on, in a file of their own that says where they come from. Returns it, unless all are trusted already.
-    pub(crate) fn trust(&self, certificates: &[String], cluster: ClusterId) -> Result<Option<PathBuf>, Error> {
+    pub(crate) fn trust(&self, certificates: &[String], file: &str, about: &str) -> Result<Option<PathBuf>, Error> {
         let known = self.trusted_certificates()?;
         if certificates.iter().all(|certificate| known.contains(certificate)) {
             return Ok(None);
@@ -40,12 +46,9 @@ impl Home {
             .mode(0o700)
             .create(&folder)
             .map_err(|error| home_error(&folder, error))?;
-        let path = folder.join(format!("imported-{cluster}.pem"));
-        let about = format!(
-            "These came with an identity of cluster {cluster}, by `anyport identity import`.\n\
-             Remove this file to trust them no longer.\n"
-        );
-        replace(&path, format!("{about}{}", certificates.concat()).as_bytes())?;
+        let path = folder.join(file);
+        let text = format!("{about}\nRemove this file to trust them no longer.\n{}", certificates.concat());
+        replace(&path, text.as_bytes())?;
         Ok(Some(path))
     }
 }
@@ -104,10 +107,10 @@ mod tests {
         let cluster = ClusterId([0x22; 16]);
         assert_eq!(home.trusted_certificates().expect("no folder yet"), [""; 0]);
         let (first, second) = (certificate("MAA="), certificate("MAE="));
-        let written = home.trust(std::slice::from_ref(&first), cluster).expect("written").expect("it was new");
+        let written = home.trust_imported(std::slice::from_ref(&first), cluster).expect("written").expect("it was new");
         assert_eq!(written, root.path().join("ca/imported-22222222-2222-2222-2222-222222222222.pem"));
-        assert_eq!(home.trust(std::slice::from_ref(&first), cluster).expect("looked"), None);
-        assert!(home.trust(&[first.clone(), second.clone()], cluster).expect("written").is_some());
+        assert_eq!(home.trust_imported(std::slice::from_ref(&first), cluster).expect("looked"), None);
+        assert!(home.trust_imported(&[first.clone(), second.clone()], cluster).expect("written").is_some());
         assert_eq!(home.trusted_certificates().expect("read"), [first, second]);
     }
 }

@@ -8,6 +8,10 @@ mod tls;
 pub(crate) use connection::{Connection, FeedStream};
 pub(crate) use endpoint::{ConnectError, Dialer, check_server};
 pub(crate) use streams::{FrameReader, FrameWriter, StreamError};
+#[cfg(feature = "admin")]
+pub(crate) use tls::check_issued;
+#[cfg(all(test, feature = "admin"))]
+pub(crate) use tls::crypto_provider;
 pub(crate) use tls::{Trust, check_authorities};
 
 /// Agreed on in the TLS handshake, so that one port can serve other protocols.

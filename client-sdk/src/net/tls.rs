@@ -49,7 +49,7 @@ impl Trust {
 }
 
 /// The one place that chooses who does the cryptography.
-fn crypto_provider() -> Arc<CryptoProvider> {
+pub(crate) fn crypto_provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
@@ -63,6 +63,21 @@ pub(crate) fn check_authorities(certificates: &[String]) -> Result<(), String> {
         roots.add(certificate).map_err(|error| bad(error.to_string()))?;
     }
     Ok(())
+}
+
+/// Whether the first certificate of a bundle is one that brokers take for one of this authority; if not, why.
+#[cfg(feature = "admin")]
+pub(crate) fn check_issued(bundle: &str, authority: &str) -> Result<(), String> {
+    use rustls::pki_types::UnixTime;
+    use rustls::server::WebPkiClientVerifier;
+
+    let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|error| error.to_string());
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate(authority)?).map_err(|error| error.to_string())?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto_provider()).build();
+    let verifier = verifier.map_err(|error| error.to_string())?;
+    let checked = verifier.verify_client_cert(&certificate(bundle)?, &[], UnixTime::now());
+    checked.map(drop).map_err(|error| error.to_string())
 }
 
 fn add_authorities(roots: &mut RootCertStore, path: &Path) -> Result<(), Error> {

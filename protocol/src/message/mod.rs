@@ -10,6 +10,7 @@
 //! Control bodies are MessagePack maps with named fields: an old reader skips fields it does not know, and a new one gives
 //! missing fields their default. Frames that carry events are drawn beside their code.
 
+pub mod admin;
 pub mod feed;
 pub mod frame;
 mod hello;

@@ -1,0 +1,108 @@
+//! What can be typed behind `anyport admin`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::super::args::EXIT_CODES;
+
+/// Form, watch and change a cluster of brokers.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(in crate::cli) struct Admin {
+    #[command(subcommand)]
+    pub(super) verb: AdminVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AdminVerb {
+    ClusterInit(ClusterInit),
+    JoinToken(JoinToken),
+}
+
+/// Make what a new cluster begins with: its certificate authority, an operator's bundle, and a join token for each broker. Writes
+/// files, and asks nobody.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct ClusterInit {
+    /// The folder to make them in.
+    #[arg(value_name = "DIR")]
+    pub(super) folder: PathBuf,
+
+    /// How many join tokens.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(super) brokers: u16,
+
+    /// Names or addresses by which clients reach the brokers; every token names all of them. This machine's loopback is always named.
+    #[arg(long, value_name = "NAME_OR_IP", value_delimiter = ',')]
+    pub(super) host: Vec<String>,
+
+    /// Do not make this user's `anyport` trust the cluster.
+    #[arg(long)]
+    pub(super) no_trust: bool,
+}
+
+/// Make one more join token, for a broker that is new or comes back without its data.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct JoinToken {
+    /// The folder that `cluster-init` has made.
+    #[arg(value_name = "DIR")]
+    pub(super) folder: PathBuf,
+
+    /// The file to make [default: the next broker-N.pem of the folder].
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+
+    /// Names or addresses by which clients reach this broker.
+    #[arg(long, value_name = "NAME_OR_IP", value_delimiter = ',')]
+    pub(super) host: Vec<String>,
+
+    /// For how long it is good, in days (90d) or hours (12h) [default: five years].
+    #[arg(long, value_name = "TIME", value_parser = parse_valid)]
+    pub(super) valid: Option<Duration>,
+}
+
+fn parse_valid(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected days or hours, such as 90d or 12h".to_owned();
+    let (number, unit_secs) = match (text.strip_suffix('d'), text.strip_suffix('h')) {
+        (Some(days), _) => (days, 86_400),
+        (_, Some(hours)) => (hours, 3_600),
+        _ => return Err(wrong()),
+    };
+    let number: u32 = number.parse().map_err(|_| wrong())?;
+    if number == 0 { Err(wrong()) } else { Ok(Duration::from_secs(u64::from(number) * unit_secs)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::cli::args::Arguments;
+
+    #[test]
+    fn a_cluster_has_one_broker_at_least() {
+        let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
+        for right in [
+            "anyport admin cluster-init ops",
+            "anyport admin cluster-init ops --brokers 5 --host a.example,10.0.0.1 --host b.example --no-trust",
+            "anyport admin join-token ops --out x.pem --valid 90d --host a",
+        ] {
+            assert!(parse(right).is_ok(), "{right}");
+        }
+        for wrong in ["anyport admin", "anyport admin cluster-init", "anyport admin cluster-init ops --brokers 0"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_validity_has_a_unit() {
+        assert_eq!(parse_valid("90d"), Ok(Duration::from_secs(90 * 86_400)));
+        assert_eq!(parse_valid("12h"), Ok(Duration::from_secs(12 * 3_600)));
+        for wrong in ["", "d", "90", "0d", "-1d", "1w", "1.5h"] {
+            assert!(parse_valid(wrong).is_err(), "{wrong}");
+        }
+    }
+}
