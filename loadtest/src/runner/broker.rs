@@ -1,18 +1,19 @@
-//! One `anyportd --dev` on ports and a folder of its own.
+//! One `anyportd` on ports and a folder of its own: alone, with `--dev`, or one of a cluster.
 
 use std::fs::{File, OpenOptions};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::ports::free_loopback_port;
+use super::member::Membership;
+use super::place::Place;
 use super::program::{Program, tail};
 
 /// A killed process is gone as soon as its threads have left the system.
@@ -49,6 +50,9 @@ impl Default for BrokerOptions {
 pub struct BrokerProcess {
     program: PathBuf,
     folder: PathBuf,
+    place: Place,
+    /// None for a broker alone.
+    membership: Option<Membership>,
     listen: SocketAddr,
     admin: SocketAddr,
     http: SocketAddr,
@@ -85,12 +89,28 @@ impl BrokerProcess {
     }
 
     async fn start_program(program: PathBuf, folder: &Path, options: BrokerOptions) -> Result<Self> {
-        let ports = [free_loopback_port()?, free_loopback_port()?, free_loopback_port()?];
-        let [listen, admin, http] = ports.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let mut broker = Self { program, folder: folder.to_owned(), listen, admin, http, options, running: None };
+        let mut broker = Self::prepare(program, folder, Place::default(), None, options)?;
         std::fs::create_dir_all(broker.home()).context("create the broker's home folder")?;
         broker.start_again().await?;
         Ok(broker)
+    }
+
+    /// One of a cluster, not started yet.
+    pub(super) fn member(folder: &Path, place: Place, membership: Membership, options: BrokerOptions) -> Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        Self::prepare(Program::Broker.find()?, folder, place, Some(membership), options)
+    }
+
+    fn prepare(
+        program: PathBuf,
+        folder: &Path,
+        place: Place,
+        membership: Option<Membership>,
+        options: BrokerOptions,
+    ) -> Result<Self> {
+        let [listen, admin, http] = [place.free_address()?, place.free_address()?, place.free_address()?];
+        let folder = folder.to_owned();
+        Ok(Self { program, folder, place, membership, listen, admin, http, options, running: None })
     }
 
     /// Where clients connect.
@@ -112,9 +132,18 @@ impl BrokerProcess {
         self.folder.join("data")
     }
 
-    /// The `ANYPORT_HOME` at which its clients find its certificate authority.
+    /// The `ANYPORT_HOME` at which its clients find its certificate authority: of its own, or its cluster's.
     pub fn home(&self) -> PathBuf {
-        self.folder.join("home")
+        self.membership.as_ref().map_or_else(|| self.folder.join("home"), |member| member.home.clone())
+    }
+
+    /// Where other brokers connect, if it is one of a cluster.
+    pub fn peer_address(&self) -> Option<SocketAddr> {
+        self.membership.as_ref().map(|member| member.peer)
+    }
+
+    pub(super) fn membership_mut(&mut self) -> Option<&mut Membership> {
+        self.membership.as_mut()
     }
 
     pub fn log(&self) -> PathBuf {
@@ -183,14 +212,37 @@ impl BrokerProcess {
         self.start_again().await
     }
 
+    /// SIGSTOP: the process does nothing more, and its connections say nothing. What it has is as it was when it is thawed.
+    pub async fn freeze(&self) -> Result<()> {
+        signal(&self.running.as_ref().context("this broker is not running")?.child, "STOP").await
+    }
+
+    /// SIGCONT.
+    pub async fn thaw(&self) -> Result<()> {
+        signal(&self.running.as_ref().context("this broker is not running")?.child, "CONT").await
+    }
+
+    /// Removes the store of a broker that does not run.
+    pub fn wipe(&self) -> Result<()> {
+        ensure!(self.running.is_none(), "a running broker is not wiped");
+        std::fs::remove_dir_all(self.data()).with_context(|| format!("remove {}", self.data().display()))
+    }
+
+    fn has_store(&self) -> bool {
+        std::fs::read_dir(self.data()).is_ok_and(|mut files| files.next().is_some())
+    }
+
     fn take_running(&mut self) -> Result<Running> {
         self.running.take().context("this broker is not running")
     }
 
     fn command(&self) -> Result<Command> {
-        let mut command = Command::new(&self.program);
+        let mut command = self.place.command(&self.program);
+        match &self.membership {
+            None => command.arg("--dev"),
+            Some(member) => command.args(member.arguments(self.has_store())),
+        };
         command
-            .arg("--dev")
             .args(["--listen", &self.listen.to_string()])
             .args(["--admin", &self.admin.to_string()])
             .args(["--http", &self.http.to_string()])

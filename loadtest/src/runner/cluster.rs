@@ -1,0 +1,228 @@
+//! Several brokers that belong together, each a [`BrokerProcess`] that can be killed, frozen, wiped and started again.
+//!
+//! Its folder holds `keys` (what `anyport admin cluster-init` makes), `home` (what `ANYPORT_HOME` names for all clients) and a folder
+//! for each broker, by its place in the order of starting.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::member::Membership;
+use super::{BrokerOptions, BrokerProcess, Cli, Place};
+
+/// Between two looks at a cluster that settles.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// For commands that ask one question.
+const COMMAND: Duration = Duration::from_secs(10);
+
+/// How a cluster is formed.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    /// Where the first brokers run; as many are started.
+    pub places: Vec<Place>,
+    /// How every broker is started.
+    pub broker: BrokerOptions,
+    /// How long the cluster may take to settle after it was formed or changed.
+    pub settle_timeout: Duration,
+}
+
+impl ClusterOptions {
+    pub fn of(brokers: usize) -> Self {
+        Self {
+            places: vec![Place::default(); brokers],
+            broker: BrokerOptions::default(),
+            settle_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// Every broker is told these, too.
+    #[must_use]
+    pub fn with(mut self, arguments: &[&str]) -> Self {
+        self.broker.arguments.extend(arguments.iter().map(ToString::to_string));
+        self
+    }
+}
+
+/// A cluster on this machine. Dropped, all its brokers are killed.
+#[derive(Debug)]
+pub struct ClusterProcesses {
+    folder: PathBuf,
+    options: ClusterOptions,
+    /// Of those removed only the place is left.
+    brokers: Vec<Option<BrokerProcess>>,
+}
+
+impl ClusterProcesses {
+    /// Makes the keys, begins a cluster with the first broker, and has the others join it one after the other. Returns when every
+    /// broker serves and every group has all its replicas.
+    pub async fn start(folder: &Path, options: ClusterOptions) -> Result<Self> {
+        let cluster = Self::form(folder, options).await?;
+        cluster.settle().await?;
+        Ok(cluster)
+    }
+
+    /// The same, but waits for the brokers alone.
+    pub async fn form(folder: &Path, options: ClusterOptions) -> Result<Self> {
+        let mut cluster = Self { folder: folder.to_owned(), options, brokers: Vec::new() };
+        std::fs::create_dir_all(cluster.home()).context("create the home folder of the cluster's clients")?;
+        cluster.make_keys().await?;
+        for place in cluster.options.places.clone() {
+            cluster.add_at(place, &[]).await?;
+        }
+        Ok(cluster)
+    }
+
+    async fn make_keys(&self) -> Result<()> {
+        let (keys, count) = (self.keys().display().to_string(), self.options.places.len().to_string());
+        let hosts = self.options.places.iter().map(|place| place.ip.to_string());
+        let hosts: Vec<_> = hosts.flat_map(|host| ["--host".to_owned(), host]).collect();
+        let words = ["admin", "cluster-init", &keys, "--brokers", &count];
+        self.admin(&words.into_iter().chain(hosts.iter().map(String::as_str)).collect::<Vec<_>>()).await.map(drop)
+    }
+
+    /// Runs `anyport admin ...` as the operator of this cluster. Returns what it printed, and whether it found everything well.
+    async fn admin(&self, arguments: &[&str]) -> Result<(String, bool)> {
+        /// What the command says by its exit code: it could be asked, and something is not as it should be.
+        const DEGRADED: i32 = 3;
+        let output = Cli::new(&self.home(), "")?.run(arguments, "", COMMAND).await?;
+        match output.code {
+            Some(0) => Ok((output.stdout, true)),
+            Some(DEGRADED) => Ok((output.stdout, false)),
+            code => bail!("anyport {} ends with {code:?}: {}", arguments.join(" "), output.stderr.trim()),
+        }
+    }
+
+    /// Where its clients find its certificate authority and their identities.
+    pub fn home(&self) -> PathBuf {
+        self.folder.join("home")
+    }
+
+    pub fn keys(&self) -> PathBuf {
+        self.folder.join("keys")
+    }
+
+    /// A broker by its place in the order of starting.
+    ///
+    /// # Panics
+    /// If it was removed, or there never was one.
+    pub fn broker(&self, at: usize) -> &BrokerProcess {
+        self.brokers[at].as_ref().expect("this broker was not removed")
+    }
+
+    /// # Panics
+    /// As [`ClusterProcesses::broker`].
+    pub fn broker_mut(&mut self, at: usize) -> &mut BrokerProcess {
+        self.brokers[at].as_mut().expect("this broker was not removed")
+    }
+
+    /// The places of all that were not removed.
+    pub fn present(&self) -> impl Iterator<Item = usize> {
+        self.brokers.iter().enumerate().filter(|(_, broker)| broker.is_some()).map(|(at, _)| at)
+    }
+
+    /// Where clients connect: any will do.
+    pub fn servers(&self) -> Vec<String> {
+        self.servers_in_order(&self.present().collect::<Vec<_>>())
+    }
+
+    /// Where a client connects that tries these brokers in this order.
+    pub fn servers_in_order(&self, order: &[usize]) -> Vec<String> {
+        order.iter().map(|at| self.broker(*at).address().to_string()).collect()
+    }
+
+    /// One more broker joins, told these arguments beside those of every broker. Returns its place.
+    pub async fn add(&mut self, arguments: &[&str]) -> Result<usize> {
+        let at = self.add_at(Place::default(), arguments).await?;
+        Ok(at)
+    }
+
+    async fn add_at(&mut self, place: Place, arguments: &[&str]) -> Result<usize> {
+        let at = self.brokers.len();
+        let membership = Membership {
+            bundle: self.bundle(at).await?,
+            peer: place.free_address()?,
+            joins: self.seed(at),
+            home: self.home(),
+        };
+        let mut options = self.options.broker.clone();
+        options.arguments.extend(arguments.iter().map(ToString::to_string));
+        let folder = self.folder.join(format!("broker-{at}"));
+        let mut broker = BrokerProcess::member(&folder, place, membership, options)?;
+        broker.start_again().await.with_context(|| format!("start broker {at}"))?;
+        self.brokers.push(Some(broker));
+        Ok(at)
+    }
+
+    /// The file by which a broker joins. Who has used one is known by it.
+    async fn bundle(&self, at: usize) -> Result<PathBuf> {
+        let bundle = self.keys().join(format!("broker-{}.pem", at + 1));
+        if !bundle.exists() {
+            let (keys, out) = (self.keys().display().to_string(), bundle.display().to_string());
+            self.admin(&["admin", "join-token", &keys, "--out", &out]).await?;
+        }
+        Ok(bundle)
+    }
+
+    /// Whom a broker asks to let it in.
+    fn seed(&self, newcomer: usize) -> Option<std::net::SocketAddr> {
+        let others = self.present().filter(|at| *at != newcomer && self.broker(*at).pid().is_some());
+        others.filter_map(|at| self.broker(at).peer_address()).next()
+    }
+
+    /// Kills a broker for good: it is not counted any more, and never started again.
+    pub async fn remove(&mut self, at: usize) -> Result<()> {
+        let mut broker = self.brokers[at].take().context("a broker that was removed already")?;
+        if broker.pid().is_some() {
+            broker.kill().await?;
+        }
+        Ok(())
+    }
+
+    /// Empties the store of a broker that does not run, so that at its next start it joins as a new one.
+    pub fn wipe(&mut self, at: usize) -> Result<()> {
+        let seed = self.seed(at).context("a broker to join")?;
+        let broker = self.broker_mut(at);
+        broker.wipe()?;
+        broker.membership_mut().context("one of a cluster")?.joins = Some(seed);
+        Ok(())
+    }
+
+    /// What `anyport admin status --json` prints, and whether it calls the cluster healthy.
+    pub async fn status(&self) -> Result<(Value, bool)> {
+        let peers = self.present().filter(|at| self.broker(*at).pid().is_some());
+        let peers: Vec<_> =
+            peers.filter_map(|at| self.broker(at).peer_address()).map(|peer| peer.to_string()).collect();
+        let operator = self.keys().join("admin.pem").display().to_string();
+        let (json, healthy) =
+            self.admin(&["admin", "status", "--json", "--cluster", &operator, "--peer", &peers.join(",")]).await?;
+        Ok((serde_json::from_str(&json).context("the status as JSON")?, healthy))
+    }
+
+    /// Waits until every broker that was not removed is alive, and every group has a leader and all its replicas.
+    pub async fn settle(&self) -> Result<()> {
+        self.settle_as("healthy", |_| true).await
+    }
+
+    /// The same, and until this holds of the status.
+    pub async fn settle_as(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<()> {
+        let deadline = Instant::now() + self.options.settle_timeout;
+        loop {
+            let status = self.status().await;
+            match &status {
+                Ok((json, true)) if alive(json) == self.present().count() && holds(json) => return Ok(()),
+                _ => ensure!(Instant::now() < deadline, "the cluster is not {what} in time: {status:?}"),
+            }
+            sleep(LOOK).await;
+        }
+    }
+}
+
+/// How many brokers the cluster counts as alive.
+fn alive(status: &Value) -> usize {
+    let brokers = status["brokers"].as_array().map(Vec::as_slice).unwrap_or_default();
+    brokers.iter().filter(|broker| broker["state"] == "alive").count()
+}
