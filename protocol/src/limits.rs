@@ -70,6 +70,15 @@ pub const RECORD_BYTES_TARGET: usize = 16 << 10;
 /// Partitions of a cluster: positions are listed whole in a client's record.
 pub const PARTITIONS_MAX: u16 = 256;
 
+/// Brokers of a cluster: each has a replica of the metadata, and every pair of them is connected.
+pub const BROKERS_MAX: usize = 64;
+
+/// Where a broker is: a DNS name has at most 253 bytes, and a port follows. Every broker keeps the addresses of all.
+pub const ADDRESS_BYTES_MAX: usize = 260;
+
+/// Name of a zone.
+pub const ZONE_BYTES_MAX: usize = 64;
+
 /// Shortest and longest life of an unused subscription, in seconds.
 pub const INACTIVE_EXPIRY_SECS_MIN: u64 = 60;
 pub const INACTIVE_EXPIRY_SECS_MAX: u64 = 366 * 24 * 3600;

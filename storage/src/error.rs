@@ -21,6 +21,8 @@ pub enum DamageAt {
     Client { shard: u16, client: ClientId, why: RecordError },
     #[error("row of the cluster's facts: {why}")]
     Facts { why: FormatError },
+    #[error("row of the cluster's brokers and assignments: {why}")]
+    Cluster { why: FormatError },
 }
 
 /// The first write or sync that failed. Nothing is written after it: what a failed sync left behind is unknown.

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use anyport_protocol::PartitionId;
+use serde::{Deserialize, Serialize};
 
 /// One Raft group of this broker. Shown as `metadata`, `registry-0`, `partition-3`, which is also its column family's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum GroupId {
     Metadata,
     Registry(u16),

@@ -45,6 +45,8 @@ pub(crate) enum Tag {
     Membership = b'm',
     /// What the cluster was created with; of the metadata group.
     Facts = b'f',
+    /// What has become of the cluster since; of the metadata group.
+    Cluster = b'k',
     /// A partition's applied position.
     Position = b't',
     /// A partition's openings, by index.

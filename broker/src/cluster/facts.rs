@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyport_protocol::{ClusterId, WallMs};
 use anyport_storage::EntryData;
-use anyport_storage::metadata::{ClusterFacts, Command, Reply};
+use anyport_storage::metadata::{ClusterFacts, Command, Reply, Timing};
 use tokio::sync::watch;
 
 use super::group::{Group, ProposeError};
@@ -38,7 +38,16 @@ impl fmt::Debug for NewCluster {
 impl NewCluster {
     pub(super) fn facts(self, partitions: u16, registry_shards: u16) -> ClusterFacts {
         let Self { cluster, created, token_key } = self;
-        ClusterFacts { cluster, partitions, registry_shards, created, token_key }
+        ClusterFacts {
+            cluster,
+            partitions,
+            registry_shards,
+            created,
+            token_key,
+            timing: Timing::default(),
+            replication: ClusterFacts::DEFAULT_REPLICATION,
+            replace_after_ms: ClusterFacts::DEFAULT_REPLACE_AFTER_MS,
+        }
     }
 }
 

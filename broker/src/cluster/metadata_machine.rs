@@ -1,9 +1,11 @@
-//! The metadata's state machine, as the engine wants it: it applies, tells the facts once they stand, and its snapshot is all
-//! it holds.
+//! The metadata's state machine, as the engine wants it: it applies, tells what the state has become, and its snapshot is all it
+//! holds.
 //!
-//! The log has a handful of entries in the life of a cluster, so everything that may touch the disk is done in place.
+//! The log grows as brokers come and go, not with events, so everything that may touch the disk is done in place.
 
-use anyport_storage::metadata::{BadMetadataSnapshot, ClusterFacts, MetadataSnapshot};
+use std::sync::Arc;
+
+use anyport_storage::metadata::{BadMetadataSnapshot, ClusterFacts, ClusterState, MetadataSnapshot};
 use anyport_storage::{LogEntry, MetadataMachine, StoreError};
 use openraft::storage::RaftStateMachine;
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -19,6 +21,7 @@ use super::types::{
 pub(super) struct MetadataStateMachine {
     machine: MetadataMachine,
     facts: watch::Sender<Option<ClusterFacts>>,
+    state: watch::Sender<Arc<ClusterState>>,
     /// The last one made or installed since the start.
     snapshot: Option<MetadataSnapshot>,
 }
@@ -37,17 +40,19 @@ impl MetadataStateMachine {
     /// Also says, now and whenever they come to stand, what the facts are.
     pub(super) fn new(machine: MetadataMachine) -> (Self, watch::Receiver<Option<ClusterFacts>>) {
         let (facts, standing) = watch::channel(machine.facts().cloned());
-        (Self { machine, facts, snapshot: None }, standing)
+        let state = watch::Sender::new(machine.state());
+        (Self { machine, facts, state, snapshot: None }, standing)
+    }
+
+    /// The state as it is here, now and after each change.
+    #[expect(dead_code, reason = "the replicas of a broker are to follow it")]
+    pub(super) fn state(&self) -> watch::Receiver<Arc<ClusterState>> {
+        self.state.subscribe()
     }
 
     fn tell(&self) {
-        self.facts.send_if_modified(|told| {
-            let changed = told.as_ref() != self.machine.facts();
-            if changed {
-                *told = self.machine.facts().cloned();
-            }
-            changed
-        });
+        tell_if_new(&self.facts, self.machine.facts().cloned());
+        tell_if_new(&self.state, self.machine.state());
     }
 
     fn install(&mut self, data: &SnapshotData) -> Result<(), InstallError> {
@@ -114,6 +119,14 @@ impl RaftSnapshotBuilder<TypeConfig> for MetadataSnapshotBuilder {
             }
         }
     }
+}
+
+fn tell_if_new<T: PartialEq>(told: &watch::Sender<T>, present: T) {
+    told.send_if_modified(|told| {
+        let changed = *told != present;
+        *told = present;
+        changed
+    });
 }
 
 fn to_raft(snapshot: &MetadataSnapshot) -> Result<Snapshot, StorageError> {

@@ -15,9 +15,14 @@ const fn row(name: &'static str, constant_in: &'static str, file: &'static str, 
 
 const LIMITS: &str = "protocol/src/limits.rs";
 const STORIES: &str = "storage/src/registry/stories.rs";
+const METADATA: &str = "storage/src/metadata/stories.rs";
 
-/// Constants of `protocol/src/limits.rs` that are targets, defaults or lives: nothing is refused for them.
-pub const CONSTANTS: [ShownBy; 5] = [
+/// Constants of `protocol/src/limits.rs` that are targets, defaults or lives, for which nothing is refused, and those of a cluster,
+/// of which a client hears nothing.
+pub const CONSTANTS: [ShownBy; 8] = [
+    row("BROKERS_MAX", LIMITS, METADATA, "a_cluster_of_sixty_four_brokers_takes_no_other"),
+    row("ADDRESS_BYTES_MAX", LIMITS, METADATA, "an_address_or_a_zone_that_is_too_long_is_refused_with_the_limit"),
+    row("ZONE_BYTES_MAX", LIMITS, METADATA, "an_address_or_a_zone_that_is_too_long_is_refused_with_the_limit"),
     row(
         "ENTRY_BYTES_TARGET",
         LIMITS,

@@ -15,7 +15,7 @@ use crate::{metadata, partition, registry};
 type Reader = fn(&[u8]) -> Outcome;
 
 /// A reader and golden bytes of what it reads. The first byte of an input says which reader it is for.
-const READERS: [(Reader, &[u8]); 12] = [
+const READERS: [(Reader, &[u8]); 14] = [
     (rows::keys, b"0123456789"),
     (rows::sealed, include_bytes!("../../tests/golden/record-part0.bin")),
     (rows::record_head, include_bytes!("../../tests/golden/record-part0.bin").split_at(5).1),
@@ -26,8 +26,10 @@ const READERS: [(Reader, &[u8]); 12] = [
     (partition::fuzz::snapshot, include_bytes!("../../tests/golden/partition-snapshot.bin").split_at(5).1),
     (registry::fuzz::record, include_bytes!("../../tests/golden/registry/record-2.bin").split_at(5).1),
     (metadata::fuzz::command, include_bytes!("../../tests/golden/metadata/create-1.bin")),
-    (metadata::fuzz::facts, include_bytes!("../../tests/golden/metadata/facts-1.bin")),
-    (metadata::fuzz::snapshot, include_bytes!("../../tests/golden/metadata/snapshot-1.bin").split_at(5).1),
+    (metadata::fuzz::facts, include_bytes!("../../tests/golden/metadata/facts-1-timing.bin")),
+    (metadata::fuzz::snapshot, include_bytes!("../../tests/golden/metadata/snapshot-2.bin").split_at(5).1),
+    (metadata::fuzz::snapshot_of_version_1, include_bytes!("../../tests/golden/metadata/snapshot-1.bin").split_at(5).1),
+    (metadata::fuzz::cluster, include_bytes!("../../tests/golden/metadata/cluster-1.bin")),
 ];
 
 const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/fuzz/regressions");

@@ -9,8 +9,10 @@ use bytes::Bytes;
 use rocksdb::WriteBatch;
 
 use super::command::{Command, Reply};
+use super::decide::decide;
 use super::facts::ClusterFacts;
 use super::snapshot::MetadataSnapshot;
+use super::state::ClusterState;
 use crate::column::Column;
 use crate::engine::Engine;
 use crate::error::{DamageAt, StoreError};
@@ -26,15 +28,14 @@ pub struct MetadataMachine {
     pub(super) engine: Arc<Engine>,
     applied: Option<LogId>,
     membership: Option<(LogId, Bytes)>,
-    facts: Option<ClusterFacts>,
+    state: Arc<ClusterState>,
 }
 
 impl MetadataMachine {
     pub(crate) fn open(engine: Arc<Engine>) -> Result<Self, StoreError> {
         let (applied, membership) = (state::applied(&engine, GROUP)?, state::membership(&engine, GROUP)?);
-        let facts = engine.get(Column::State, &facts_row())?.map(|row| ClusterFacts::decode(&row));
-        let facts = facts.transpose().map_err(|why| DamageAt::Facts { why })?;
-        Ok(Self { engine, applied, membership, facts })
+        let state = Arc::new(load(&engine)?);
+        Ok(Self { engine, applied, membership, state })
     }
 
     pub fn applied(&self) -> Option<LogId> {
@@ -48,12 +49,16 @@ impl MetadataMachine {
 
     /// None until the cluster's creation is applied here.
     pub fn facts(&self) -> Option<&ClusterFacts> {
-        self.facts.as_ref()
+        self.state.facts.as_ref()
+    }
+
+    pub fn state(&self) -> Arc<ClusterState> {
+        Arc::clone(&self.state)
     }
 
     /// Applies the entries that come next. Answers each; an entry that holds no command is answered with none.
     pub fn apply(&mut self, entries: &[LogEntry]) -> Result<Vec<Option<Reply>>, StoreError> {
-        let (mut applied, mut membership, mut created) = (self.applied, None, None);
+        let (mut applied, mut membership, mut changed) = (self.applied, None, None);
         let mut replies = Vec::with_capacity(entries.len());
         for entry in entries {
             check_next(applied, entry.id)?;
@@ -63,53 +68,54 @@ impl MetadataMachine {
                     membership = Some((entry.id, members.clone()));
                     None
                 }
-                Payload::Data(data) => Some(self.obey(entry.id.index, data, &mut created)?),
+                Payload::Data(data) => Some(self.obey(entry.id.index, data, &mut changed)?),
             });
             applied = Some(entry.id);
         }
         let mut batch = WriteBatch::default();
-        self.put(&mut batch, applied, membership.as_ref(), created.as_ref());
+        self.put(&mut batch, applied, membership.as_ref(), changed.as_ref());
         self.engine.write(batch)?;
-        if created.is_some() {
-            // In relaxed mode, too: clients hold tokens of the cluster from now on, and another one would refuse them.
+        if changed.is_some() {
+            // In relaxed mode, too: what is given once, a number or a token, must not be given again after a crash.
             self.engine.wait_synced()?;
         }
         self.applied = applied;
         self.membership = membership.or_else(|| self.membership.take());
-        self.facts = self.facts.take().or(created);
+        if let Some(state) = changed {
+            self.state = Arc::new(state);
+        }
         Ok(replies)
     }
 
     /// All there is, once something is applied.
     pub fn snapshot(&self) -> Option<MetadataSnapshot> {
-        let (membership, facts) = (self.membership.clone(), self.facts.clone());
-        self.applied.map(|at| MetadataSnapshot { at, membership, facts })
+        let (membership, state) = (self.membership.clone(), self.state());
+        self.applied.map(|at| MetadataSnapshot { at, membership, state })
     }
 
     /// Puts a snapshot in the place of everything held here, and syncs it, since it is about to be acknowledged.
     pub fn install(&mut self, snapshot: MetadataSnapshot) -> Result<(), StoreError> {
-        let MetadataSnapshot { at, membership, facts } = snapshot;
+        let MetadataSnapshot { at, membership, state } = snapshot;
         let mut batch = WriteBatch::default();
         let column = self.engine.column(Column::State);
-        for tag in [Tag::Applied, Tag::Membership, Tag::Facts] {
+        for tag in [Tag::Applied, Tag::Membership, Tag::Facts, Tag::Cluster] {
             batch.delete_cf(&column, keys::group_row(GROUP, tag));
         }
-        self.put(&mut batch, Some(at), membership.as_ref(), facts.as_ref());
+        self.put(&mut batch, Some(at), membership.as_ref(), Some(&state));
         self.engine.write(batch)?;
         self.engine.wait_synced()?;
-        (self.applied, self.membership, self.facts) = (Some(at), membership, facts);
+        (self.applied, self.membership, self.state) = (Some(at), membership, state);
         Ok(())
     }
 
-    /// `created` are the facts this turn has created so far.
-    fn obey(&self, index: u64, data: &EntryData, created: &mut Option<ClusterFacts>) -> Result<Reply, StoreError> {
+    /// `changed` is the state as this turn has changed it so far.
+    fn obey(&self, index: u64, data: &EntryData, changed: &mut Option<ClusterState>) -> Result<Reply, StoreError> {
         let command = Command::decode(&data.to_bytes()).map_err(|why| StoreError::BadMetadata { index, why })?;
-        let Command::Create(proposed) = command;
-        let standing = match &self.facts {
-            Some(facts) => facts,
-            None => created.get_or_insert(proposed),
-        };
-        Ok(Reply::Created(standing.clone()))
+        let (next, reply) = decide(changed.as_ref().unwrap_or(&self.state), &command);
+        if next.is_some() {
+            *changed = next;
+        }
+        Ok(reply)
     }
 
     fn put(
@@ -117,7 +123,7 @@ impl MetadataMachine {
         batch: &mut WriteBatch,
         applied: Option<LogId>,
         membership: Option<&(LogId, Bytes)>,
-        facts: Option<&ClusterFacts>,
+        state: Option<&ClusterState>,
     ) {
         if let Some(applied) = applied {
             state::put_applied(&self.engine, batch, GROUP, applied);
@@ -125,14 +131,32 @@ impl MetadataMachine {
         if let Some((id, members)) = membership {
             state::put_membership(&self.engine, batch, GROUP, *id, members);
         }
-        if let Some(facts) = facts {
+        // Before there are facts there is nothing else.
+        if let Some((state, facts)) = state.and_then(|state| Some((state, state.facts.as_ref()?))) {
             self.engine.put(batch, Column::State, &facts_row(), &[&facts.encode()]);
+            self.engine.put(batch, Column::State, &cluster_row(), &[&state.encode()]);
         }
     }
 }
 
+/// A store of the first versions has the facts alone: nothing has become of its cluster since it was created.
+fn load(engine: &Engine) -> Result<ClusterState, StoreError> {
+    let facts = engine.get(Column::State, &facts_row())?.map(|row| ClusterFacts::decode(&row));
+    let facts = facts.transpose().map_err(|why| DamageAt::Facts { why })?;
+    let cluster = engine.get(Column::State, &cluster_row())?;
+    Ok(match (facts, cluster) {
+        (None, None) => ClusterState::default(),
+        (Some(facts), None) => ClusterState::created(facts),
+        (facts, Some(row)) => ClusterState::decode(facts, &row).map_err(|why| DamageAt::Cluster { why })?,
+    })
+}
+
 fn facts_row() -> [u8; 4] {
     keys::group_row(GROUP, Tag::Facts)
+}
+
+fn cluster_row() -> [u8; 4] {
+    keys::group_row(GROUP, Tag::Cluster)
 }
 
 fn check_next(applied: Option<LogId>, id: LogId) -> Result<(), StoreError> {

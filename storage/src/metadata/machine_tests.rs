@@ -1,5 +1,7 @@
 //! The metadata on a real store: what is created stays, and moves whole to another replica.
 
+use std::sync::Arc;
+
 use anyport_protocol::ClusterId;
 use bytes::Bytes;
 use rocksdb::WriteBatch;
@@ -115,7 +117,7 @@ fn a_snapshot_takes_the_place_of_all_another_replica_has() {
 fn an_empty_snapshot_leaves_nothing_of_what_was_there() {
     let mut replica = Replica::new();
     replica.machine.apply(&[members(1), create(2, 2)]).expect("apply");
-    let empty = MetadataSnapshot { at: id(7), membership: None, facts: None };
+    let empty = MetadataSnapshot { at: id(7), membership: None, state: Arc::default() };
     replica.machine.install(empty.clone()).expect("install");
     assert_eq!(replica.restarted().machine.snapshot(), Some(empty));
 }
