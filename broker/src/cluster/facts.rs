@@ -122,8 +122,8 @@ mod tests {
     use super::super::group::GroupParts;
     use super::super::metadata_machine::MetadataStateMachine;
     use super::super::network::Network;
-    use super::super::timing::Timing;
     use super::*;
+    use anyport_storage::metadata::Timing;
 
     fn proposed(cluster: u8, partitions: u16) -> ClusterFacts {
         let new = NewCluster { cluster: ClusterId([cluster; 16]), created: WallMs(1), token_key: vec![cluster] };

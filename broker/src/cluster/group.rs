@@ -18,8 +18,9 @@ use super::leadership::{Leadership, LeadershipWatch, reason};
 use super::log_store::LogStore;
 use super::network::Network;
 use super::oversight::Oversight;
-use super::timing::{Pace, Timing};
+use super::timing::Pace;
 use super::types::{Effect, TypeConfig, from_raft_id};
+use anyport_storage::metadata::Timing;
 
 /// How long a snapshot and a purge may take. Neither writes more than a mark.
 const TRIM_TIMEOUT: Duration = Duration::from_secs(10);

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::group::Group;
 use super::oversight::Overseen;
-use super::timing::{Pace, Timing};
+use super::timing::Pace;
 use crate::peer::PeerStream;
+use anyport_storage::metadata::Timing;
 
 /// The running replicas by group; clones share them.
 #[derive(Clone, Debug, Default)]

@@ -30,6 +30,7 @@ mod suite;
 mod timing;
 mod types;
 
+pub use anyport_storage::metadata::Timing;
 pub use encoding::BadStored;
 pub use facts::{FactsError, NewCluster};
 pub use group::{Group, GroupError, ProposeError, TrimError};
@@ -41,5 +42,4 @@ pub use network::Network;
 pub use partition_machine::Applied;
 pub use registry_machine::{EndCause, Ended};
 pub use start::{GroupOptions, Groups, StartError, start};
-pub use timing::Timing;
 pub use types::{Effect, SnapshotData, SnapshotFile};

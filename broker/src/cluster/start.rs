@@ -21,13 +21,13 @@ use super::metadata_machine::MetadataStateMachine;
 use super::network::Network;
 use super::partition_machine::PartitionStateMachine;
 use super::registry_machine::{Ended, RegistryStateMachine};
-use super::timing::Timing;
 use super::types::TypeConfig;
 use crate::partition::{
     FreeSpace, LeaderBudget, PartitionHandle, PartitionParts, Retention, SpaceTask, StartingPartition, StorageFull,
     Wall,
 };
 use crate::registry::{self, Housekeeping, RegistryHandle};
+use anyport_storage::metadata::Timing;
 
 /// How long a start waits for every partition to take batches. One member needs a few syncs.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);

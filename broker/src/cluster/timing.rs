@@ -2,15 +2,7 @@
 
 use std::time::Duration;
 
-/// How far apart the brokers are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Timing {
-    /// In one place: a dead leader is replaced within 1.2 to 1.6 seconds.
-    #[default]
-    Lan,
-    /// Spread over a continent.
-    Wan,
-}
+use anyport_storage::metadata::Timing;
 
 /// What a profile means for the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
