@@ -24,6 +24,7 @@ pub mod partition;
 pub mod peer;
 pub mod registry;
 pub mod server;
+pub mod serving;
 pub mod session;
 mod shared;
 mod spans;

@@ -20,6 +20,8 @@ use crate::feed::ReadGrants;
 use crate::http::{HttpLimits, HttpListener, HttpServer};
 use crate::identity::{BadKey, TokenAuthority};
 use crate::net::{self, BindError, DevAuthority, EndpointOptions, Identity, Keys, Listener, TlsError};
+use crate::registry::RegistryHandle;
+use crate::serving::{Links, Partitions};
 use crate::session::{self, ConnectionLimits, Push, SessionTable};
 use crate::shared::Broker;
 use anyport_protocol::message::GoAway;
@@ -94,13 +96,17 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server,
     let tokens = TokenAuthority::new(groups.facts.cluster, &groups.facts.token_key)?;
     let tails: Vec<_> = groups.partitions.iter().map(|partition| partition.bounds().tail).collect();
     let epochs = LogEpochs::load(&store, &tails)?;
+    let (links, grants) =
+        (Links::alone(), ReadGrants::new(std::thread::available_parallelism().map_or(2, usize::from)));
+    let partitions = Partitions::new(groups.facts.partitions, links.clone(), grants.clone());
+    let registry = RegistryHandle::new(groups.facts.registry_shards, links, grants);
+    groups.place(&partitions, &registry);
     let broker = Arc::new(Broker {
         cluster: groups.facts.cluster,
-        partitions: groups.partitions.clone(),
-        registry: groups.registry.clone(),
+        partitions,
+        registry,
         sessions: SessionTable::default(),
         tokens,
-        grants: ReadGrants::new(std::thread::available_parallelism().map_or(2, usize::from)),
         epochs,
         relaxed: config.fsync != Fsync::Always,
     });
@@ -128,7 +134,7 @@ impl Server {
     }
 
     pub fn partitions(&self) -> usize {
-        self.broker.partitions.len()
+        usize::from(self.broker.partitions.count())
     }
 
     /// Resolves when the store has failed: the process must end, and what it has not synced is not trusted again.

@@ -3,53 +3,32 @@
 use std::sync::Arc;
 
 use anyport_protocol::message::publish::{PublishBatch, Published};
-use anyport_protocol::{ClusterId, Code, Fault, PartitionId};
+use anyport_protocol::{ClusterId, Code, Fault};
 use anyport_storage::registry::{Command, Refusal, Reply};
 use rustls::crypto::CryptoProvider;
 
 use crate::epochs::LogEpochs;
-use crate::feed::ReadGrants;
 use crate::identity::TokenAuthority;
-use crate::partition::PartitionHandle;
 use crate::registry::RegistryHandle;
+use crate::serving::Partitions;
 use crate::session::SessionTable;
 
 #[derive(Debug)]
 pub struct Broker {
     pub cluster: ClusterId,
-    /// By id.
-    pub partitions: Vec<PartitionHandle>,
+    pub partitions: Partitions,
     pub registry: RegistryHandle,
     pub sessions: SessionTable,
     pub tokens: TokenAuthority,
-    pub grants: ReadGrants,
     pub epochs: LogEpochs,
     /// Acks may come before the sync.
     pub relaxed: bool,
 }
 
 impl Broker {
-    pub fn partition(&self, id: PartitionId) -> Option<&PartitionHandle> {
-        self.partitions.get(usize::from(id.0))
-    }
-
-    pub fn partition_count(&self) -> u16 {
-        u16::try_from(self.partitions.len()).expect("at most PARTITIONS_MAX")
-    }
-
     /// Hands a batch to its partition before it returns, so that batches of one caller keep their order; the future is the outcome.
     pub fn publish(&self, batch: PublishBatch) -> impl Future<Output = Published> + Send + use<> {
-        let id = batch.partition;
-        let outcome = self
-            .partition(id)
-            .map(|partition| partition.publish(batch))
-            .ok_or_else(|| Fault::new(Code::UnknownPartition, format!("partition {id} of {}", self.partitions.len())));
-        async move {
-            match outcome {
-                Ok(outcome) => outcome.await,
-                Err(fault) => Published::Refused(fault),
-            }
-        }
+        self.partitions.publish(batch)
     }
 
     /// Changes a client's record; a refusal comes back as the fault to answer with.

@@ -27,6 +27,7 @@ use crate::partition::{
     Wall,
 };
 use crate::registry::{self, Housekeeping, RegistryHandle};
+use crate::serving::Partitions;
 use anyport_storage::metadata::Timing;
 
 /// How long a start waits for every partition to take batches. One member needs a few syncs.
@@ -90,7 +91,7 @@ pub struct Groups {
     pub facts: ClusterFacts,
     /// By id.
     pub partitions: Vec<PartitionHandle>,
-    pub registry: RegistryHandle,
+    pub shards: Vec<registry::Shard>,
     groups: Vec<Group>,
     open: Vec<watch::Receiver<bool>>,
     ended: Mutex<Option<mpsc::Receiver<Ended>>>,
@@ -230,7 +231,7 @@ impl Starting {
         Ok(Groups {
             facts,
             partitions,
-            registry: registry::handle(self.shards),
+            shards: self.shards,
             groups: self.groups,
             open,
             ended: Mutex::new(Some(self.ended.1)),
@@ -259,6 +260,14 @@ async fn report_death(group: Group, stop: CancellationToken) {
 }
 
 impl Groups {
+    /// Has this broker serve from its own replicas.
+    pub fn place(&self, partitions: &Partitions, registry: &RegistryHandle) {
+        self.partitions.iter().cloned().for_each(|partition| partitions.place(partition));
+        for (number, shard) in (0..).zip(&self.shards) {
+            registry.place(number, shard.clone());
+        }
+    }
+
     /// Says whether every group has its leader here and every partition takes batches, or what does not.
     pub fn ready_probe(&self) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
         let leaders: Vec<_> = self.groups.iter().map(|group| (group.id(), group.leadership())).collect();

@@ -1,16 +1,14 @@
 //! A subscription being delivered, as its session holds it: started, given credit, dropped.
 
 use anyport_protocol::filter::Filter;
-use anyport_protocol::{Incarnation, Offset, PartitionId};
-use anyport_storage::ReadError;
+use anyport_protocol::{Fault, Incarnation, Offset, PartitionId};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::Instrument;
 
-use super::ReadGrants;
 use super::task::DeliveryTask;
 use crate::net::Connection;
-use crate::partition::PartitionHandle;
+use crate::serving::Way;
 use crate::spans::number;
 
 /// Commands of one subscription in flight; more wait on the control stream.
@@ -20,19 +18,18 @@ const INBOX: usize = 16;
 pub struct DeliveryOptions {
     pub incarnation: Incarnation,
     pub filter: Filter,
-    pub positions: Vec<(PartitionHandle, Offset)>,
+    pub positions: Vec<(Way, Offset)>,
     pub connection: Connection,
-    pub grants: ReadGrants,
     /// Told of what a person must look at.
     pub troubles: mpsc::UnboundedSender<Trouble>,
 }
 
-/// A feed cannot go on for now: the log is damaged or the store failed.
+/// A feed cannot go on for now: the log is damaged, the store failed, or no replica is within reach.
 #[derive(Debug)]
 pub struct Trouble {
     pub incarnation: Incarnation,
     pub partition: PartitionId,
-    pub error: ReadError,
+    pub fault: Fault,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -14,6 +14,8 @@ mod read;
 mod state;
 mod task;
 
+pub(crate) use read::{Caught, catch_up};
+
 pub use delivery::{DeliveryHandle, DeliveryOptions, Trouble};
 pub use grants::ReadGrants;
 pub use state::{Feed, Wish};

@@ -12,18 +12,18 @@ use std::time::Instant;
 use anyport_protocol::filter::Filter;
 use anyport_protocol::message::StreamKind;
 use anyport_protocol::message::feed::FeedId;
-use anyport_protocol::{Offset, OffsetRange, PartitionId};
-use anyport_storage::ReadError;
+use anyport_protocol::{Fault, Offset, OffsetRange, PartitionId};
 use tokio::sync::mpsc;
 use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::delivery::{Command, DeliveryOptions, Trouble};
 use super::outbox::Outbox;
-use super::read::{Caught, Frames, catch_up, write_frames};
-use super::{Feed, ReadGrants, Wish};
+use super::read::{Caught, Frames, write_frames};
+use super::{Feed, Wish};
 use crate::net::{Connection, WriteError};
-use crate::partition::{FollowAnswer, FollowRequest, FollowerId, Live, LiveWindow, PartitionHandle};
+use crate::partition::{FollowAnswer, FollowRequest, FollowerId, Live, LiveWindow};
+use crate::serving::Way;
 use crate::spans::number;
 
 /// Bytes of the log that one turn reads. Large enough that hopping to a reading thread does not show, small enough that a
@@ -40,18 +40,17 @@ const REPLAY_PRIORITY: i32 = 0;
 type Pending = Pin<Box<dyn Future<Output = (usize, Outcome)> + Send>>;
 
 enum Outcome {
-    Read(Result<Caught, ReadError>),
+    Read(Result<Caught, Fault>),
     Follow { position: Offset, answer: FollowAnswer },
 }
 
 pub(super) struct DeliveryTask {
     filter: Filter,
     connection: Connection,
-    grants: ReadGrants,
     troubles: mpsc::UnboundedSender<Trouble>,
     inbox: mpsc::Receiver<Command>,
 
-    feeds: Vec<(Feed, PartitionHandle)>,
+    feeds: Vec<(Feed, Way)>,
     by_partition: HashMap<PartitionId, usize>,
     /// Whose turn is next.
     turn: usize,
@@ -83,7 +82,6 @@ impl DeliveryTask {
         Self {
             filter: options.filter,
             connection: options.connection,
-            grants: options.grants,
             troubles: options.troubles,
             inbox,
             by_partition: feeds.iter().enumerate().map(|(index, (_, partition))| (partition.id(), index)).collect(),
@@ -166,12 +164,11 @@ impl DeliveryTask {
 
     fn read(&self, index: usize, from: Offset) -> Pending {
         let (feed, partition) = &self.feeds[index];
-        let (id, reader, filter, grants) =
-            (feed.id(), partition.reader().clone(), self.filter.clone(), self.grants.clone());
+        let (id, partition, filter) = (feed.id(), partition.clone(), self.filter.clone());
         let (at, first) = (i64::from(id.partition.0), number(from.0));
         let span = tracing::debug_span!("replay", partition = at, from = first, upto = Empty, events = Empty);
         let read = async move {
-            let caught = grants.run(move || catch_up(&reader, id, &filter, from, CHUNK_BYTES)).await;
+            let caught = partition.read(id, &filter, from, CHUNK_BYTES).await;
             if let Ok(caught) = &caught {
                 let span = tracing::Span::current();
                 span.record("upto", number(caught.covers.end.0)).record("events", number(caught.frames.events));
@@ -206,9 +203,9 @@ impl DeliveryTask {
                     self.queue_replay(caught.frames);
                 }
             }
-            Outcome::Read(Err(error)) => {
+            Outcome::Read(Err(fault)) => {
                 feed.handle_unreadable(now);
-                let trouble = Trouble { incarnation: feed.id().incarnation, partition: partition.id(), error };
+                let trouble = Trouble { incarnation: feed.id().incarnation, partition: partition.id(), fault };
                 // The session listens for as long as it has deliveries.
                 let _ = self.troubles.send(trouble);
             }

@@ -42,7 +42,7 @@ pub(super) struct Delivery {
 
 impl Delivery {
     pub(super) fn new(broker: Arc<Broker>, fate_timeout: Duration) -> Self {
-        let lanes = Lanes::new(broker.partition_count());
+        let lanes = Lanes::new(broker.partitions.count());
         Self { broker, lanes, fate_timeout }
     }
 

@@ -70,7 +70,7 @@ impl Service {
         let mode = mode?;
         let own_lane = numbered::own_lane(&head.headers)?;
         let (body, _held_until_answered) = self.bodies.read(body, self.body_timeout).await?;
-        let events = read(mode, &head.headers, body, self.broker().partition_count())?;
+        let events = read(mode, &head.headers, body, self.broker().partitions.count())?;
         if own_lane.is_some() {
             numbered::check_is_one_partition(&events)?;
         }

@@ -6,7 +6,7 @@ use anyport_protocol::message::publish::{PublishBatch, Published};
 use anyport_protocol::{Code, Fault, PartitionId};
 use anyport_storage::{Bounds, PartitionReader};
 use bytes::Bytes;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::budget::{PartitionBudget, Permit};
 use super::live::{FollowAnswer, FollowRequest, FollowerId};
@@ -43,6 +43,8 @@ impl Publisher {
 pub(super) enum Request {
     Follow(FollowRequest, oneshot::Sender<FollowAnswer>),
     Unfollow(FollowerId),
+    /// All followers: whoever reads here is to read elsewhere.
+    Dismiss,
 }
 
 /// A handle on one partition; clones share it.
@@ -54,11 +56,18 @@ pub struct PartitionHandle {
     pub(super) requests: mpsc::UnboundedSender<Request>,
     pub(super) budget: PartitionBudget,
     pub(super) full: StorageFull,
+    pub(super) open: watch::Receiver<bool>,
 }
 
 impl PartitionHandle {
     pub fn id(&self) -> PartitionId {
         self.id
+    }
+
+    /// Whether batches are being taken here.
+    pub fn is_open(&self) -> bool {
+        // A task that has ended is not open, whatever it said last.
+        *self.open.borrow() && self.open.has_changed().is_ok()
     }
 
     /// Retained events, as far as they are applied here.
@@ -133,6 +142,11 @@ impl PartitionHandle {
     pub fn unfollow(&self, follower: FollowerId) {
         // A partition that has stopped follows nobody.
         let _ = self.requests.send(Request::Unfollow(follower));
+    }
+
+    /// Dismisses all followers, who are told up to where they were served.
+    pub fn dismiss_followers(&self) {
+        let _ = self.requests.send(Request::Dismiss);
     }
 }
 

@@ -81,7 +81,7 @@ impl StartingPartition {
         let inboxes = Inboxes { publishes: publishes_in, requests: requests_in, applied: applied_in };
         let task = PartitionTask::new(reader.clone(), inboxes, Arc::clone(&wall), open, stop);
         tasks.spawn(task.run(group_in));
-        let handle = PartitionHandle { id, reader, publishes, requests, budget, full };
+        let handle = PartitionHandle { id, reader, publishes, requests, budget, full, open: open_seen.clone() };
         let starting = Self { handle, open: open_seen, trimmed: trimmed_seen, group, wall, retention };
         (starting, MachineLinks { applied, trimmed })
     }

@@ -168,6 +168,7 @@ impl PartitionTask {
         match request {
             Request::Follow(request, answer) => self.on_follow(request, answer),
             Request::Unfollow(follower) => self.followers.unfollow(follower),
+            Request::Dismiss => self.followers.dismiss_all(),
         }
     }
 

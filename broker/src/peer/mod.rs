@@ -5,8 +5,10 @@
 //!
 //! [`Peers`] is what asks; what answers is given to it as an [`Answers`].
 
+mod alone;
 mod words;
 
+pub use alone::Alone;
 pub use words::{
     Answers, Call, Directory, Link, PeerAddress, PeerError, PeerKey, PeerStream, PeerStreamKind, Peers, Transport,
 };

@@ -1,17 +1,22 @@
 //! What the rest of the broker has of the registry.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyport_protocol::{ClientId, Code, Fault};
-use anyport_storage::StoreError;
 use anyport_storage::registry::{ClientRecord, Command, RegistryReader, Reply};
 use tokio::sync::{mpsc, oneshot};
 use xxhash_rust::xxh3::xxh3_64;
+
+use crate::cluster::Group;
+use crate::feed::ReadGrants;
+use crate::serving::Links;
 
 /// Commands that wait for a shard's task.
 pub(super) const COMMANDS_MAX: usize = 4096;
 
 const BUSY_RETRY_MS: u32 = 50;
+const NO_REPLICA_RETRY_MS: u32 = 200;
 
 pub(super) type Outcome = Result<(Reply, u64), Fault>;
 
@@ -22,10 +27,12 @@ pub(super) struct Request {
     pub(super) outcome: oneshot::Sender<Outcome>,
 }
 
-#[derive(Clone, Debug)]
-pub(crate) struct Shard {
+/// This broker's replica of one shard; clones share it.
+#[derive(Clone)]
+pub struct Shard {
     pub(super) commands: mpsc::Sender<Request>,
     pub(super) reader: RegistryReader,
+    pub(super) group: Group,
 }
 
 impl Shard {
@@ -42,35 +49,92 @@ impl Shard {
     }
 }
 
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard").field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
 fn stopped(code: Code) -> Fault {
     Fault::new(code, "the registry has stopped")
 }
 
-/// A handle on all shards; clones share it.
+/// A handle on all shards, wherever their replicas are; clones share it.
 #[derive(Clone, Debug)]
 pub struct RegistryHandle {
-    shards: Arc<[Shard]>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    /// By number: the replica that this broker serves from, which may come and go.
+    placed: Box<[RwLock<Option<Shard>>]>,
+    #[expect(dead_code, reason = "the way to other brokers comes next")]
+    links: Links,
+    grants: ReadGrants,
 }
 
 impl RegistryHandle {
-    pub(super) fn new(shards: Vec<Shard>) -> Self {
-        assert!(!shards.is_empty(), "a registry has at least one shard");
-        Self { shards: shards.into() }
+    pub fn new(shards: u16, links: Links, grants: ReadGrants) -> Self {
+        assert!(shards > 0, "a registry has at least one shard");
+        let placed = (0..shards).map(|_| RwLock::default()).collect();
+        Self { shared: Arc::new(Shared { placed, links, grants }) }
+    }
+
+    pub fn shards(&self) -> u16 {
+        u16::try_from(self.shared.placed.len()).expect("made from one")
+    }
+
+    /// From here on this broker serves from its own replica of the shard.
+    pub fn place(&self, shard: u16, replica: Shard) {
+        self.replace(shard, Some(replica));
+    }
+
+    /// From here on this broker asks others.
+    pub fn remove(&self, shard: u16) {
+        self.replace(shard, None);
+    }
+
+    fn replace(&self, shard: u16, replica: Option<Shard>) {
+        if let Some(place) = self.shared.placed.get(usize::from(shard)) {
+            *place.write().unwrap_or_else(PoisonError::into_inner) = replica;
+        }
+    }
+
+    fn placed(&self, shard: u16) -> Option<Shard> {
+        let place = self.shared.placed.get(usize::from(shard))?;
+        place.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Returns the reply once it is durable and applied, with the index it was applied at. A command whose fate is not known is
     /// `MaybeStored`: sending it again is safe.
     pub async fn apply(&self, command: Command) -> Result<(Reply, u64), Fault> {
-        self.shard(command.client()).apply(command).await
+        let shard = self.shard_of(command.client());
+        match self.placed(shard) {
+            Some(placed) => placed.apply(command).await,
+            None => Err(no_replica(shard)),
+        }
     }
 
-    /// The record as applied here. Reads the disk.
-    pub fn record(&self, client: ClientId) -> Result<Option<ClientRecord>, StoreError> {
-        self.shard(client).reader.record(client)
+    /// The record as applied, with the index up to which that is: at least `seen`, which another broker may have told the client.
+    pub async fn record(&self, client: ClientId, seen: u64) -> Result<(Option<ClientRecord>, u64), Fault> {
+        let _ = seen;
+        let shard = self.shard_of(client);
+        let Some(placed) = self.placed(shard) else { return Err(no_replica(shard)) };
+        // Before the row, which may be newer.
+        let index = placed.group.applied().map_or(0, |id| id.index);
+        let record = self.shared.grants.run(move || placed.reader.record(client)).await;
+        let record = record.map_err(|error| Fault::new(Code::StoreFailed, error.to_string()))?;
+        Ok((record, index))
     }
 
-    fn shard(&self, client: ClientId) -> &Shard {
-        let shard = xxh3_64(client.as_bytes()) % self.shards.len() as u64;
-        &self.shards[usize::try_from(shard).expect("below the number of shards")]
+    fn shard_of(&self, client: ClientId) -> u16 {
+        let shard = xxh3_64(client.as_bytes()) % self.shared.placed.len() as u64;
+        u16::try_from(shard).expect("below the number of shards")
     }
+}
+
+fn no_replica(shard: u16) -> Fault {
+    let text = format!("no replica of registry shard {shard} can be reached from here");
+    Fault::retry_after(Code::NotReady, NO_REPLICA_RETRY_MS, text)
 }

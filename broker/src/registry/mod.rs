@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::cluster::{EndCause, Ended};
-pub use handle::RegistryHandle;
+pub use handle::{RegistryHandle, Shard};
 pub use housekeeping::Housekeeping;
 
 use crate::cluster::Group;
@@ -34,15 +34,9 @@ pub(crate) fn spawn_shard(
     stop: &CancellationToken,
 ) -> Shard {
     let (commands, commands_in) = mpsc::channel(COMMANDS_MAX);
-    let shard = Shard { commands, reader: reader.clone() };
+    let shard = Shard { commands, reader: reader.clone(), group: group.clone() };
     let keeper = HousekeepingTask::new(group.clone(), reader, log_bytes, shard.clone(), housekeeping);
     tasks.spawn(keeper.run(stop.clone()));
     tasks.spawn(ShardTask::new(group, commands_in).run(stop.clone()));
     shard
-}
-
-pub(crate) use handle::Shard;
-
-pub(crate) fn handle(shards: Vec<Shard>) -> RegistryHandle {
-    RegistryHandle::new(shards)
 }

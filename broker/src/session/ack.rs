@@ -26,7 +26,7 @@ impl Control {
 
     /// What is said of cursors must be no more than there can be: a short list on the wire is a long one in memory.
     pub(super) fn check_moves(&self, moves: &[(Incarnation, Vec<(PartitionId, Cursor)>)]) -> Result<(), Fault> {
-        let partitions = self.broker.partitions.len();
+        let partitions = usize::from(self.broker.partitions.count());
         let most = moves.iter().map(|(_, cursors)| cursors.len()).max().unwrap_or_default();
         if moves.len() > SUBSCRIPTIONS_PER_CLIENT_MAX || most > partitions {
             let text = format!(

@@ -170,7 +170,7 @@ impl Control {
             Welcome {
                 version: PROTOCOL_VERSION,
                 cluster: broker.cluster,
-                partitions: broker.partition_count(),
+                partitions: broker.partitions.count(),
                 partitioner: anyport_protocol::partitioner::NAME.to_owned(),
                 server_time: clock::wall(),
                 event_bytes_max: anyport_protocol::limits::EVENT_BYTES_MAX as u32,
@@ -207,10 +207,12 @@ impl Control {
     }
 
     async fn on_trouble(&mut self, trouble: Trouble) {
-        let Trouble { incarnation, partition, error } = trouble;
-        tracing::error!(%partition, %error, "read for a feed");
-        let text = format!("subscription {incarnation} waits at partition {partition}: {error}");
-        self.send(0, &refused(Fault::new(Code::StoreFailed, text))).await;
+        let Trouble { incarnation, partition, fault } = trouble;
+        if fault.is(Code::StoreFailed) {
+            tracing::error!(%partition, %fault, "read for a feed");
+        }
+        let text = format!("subscription {incarnation} waits at partition {partition}: {}", fault.text);
+        self.send(0, &refused(Fault { text, ..fault })).await;
     }
 
     /// The client, once it has said who it is.

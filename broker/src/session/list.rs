@@ -8,8 +8,9 @@ use anyport_protocol::message::{
     ListSubscriptions, SUBSCRIPTIONS_PER_ANSWER, SessionReport, SubscriptionList, SubscriptionReport,
 };
 use anyport_protocol::{ClientId, Code, Fault, SubscriptionName, WallMs};
+use anyport_storage::Bounds;
 use anyport_storage::registry::SubscriptionRecord;
-use anyport_storage::{Bounds, StoreError};
+use futures_util::future::try_join_all;
 
 use super::control::{Control, Next, refused};
 use crate::{Broker, clock};
@@ -20,8 +21,7 @@ impl Control {
         let client = self.client()?;
         let broker = Arc::clone(&self.broker);
         Ok(Next::Later(Box::pin(async move {
-            let grants = broker.grants.clone();
-            match grants.run(move || listed(&broker, client, list.after.as_ref())).await {
+            match listed(&broker, client, list.after.as_ref()).await {
                 Ok(list) => list.into(),
                 Err(fault) => refused(fault),
             }
@@ -29,40 +29,51 @@ impl Control {
     }
 }
 
-fn listed(broker: &Broker, client: ClientId, after: Option<&SubscriptionName>) -> Result<SubscriptionList, Fault> {
-    let record = broker.registry.record(client).map_err(|error| unreadable(&error))?;
+async fn listed(
+    broker: &Broker,
+    client: ClientId,
+    after: Option<&SubscriptionName>,
+) -> Result<SubscriptionList, Fault> {
+    let (record, _) = broker.registry.record(client, 0).await?;
     let record = record.ok_or_else(|| Fault::new(Code::UnknownClient, "no such client is registered here"))?;
+    let bounds: Vec<Bounds> = broker.partitions.bounds().await.into_iter().collect::<Result<_, _>>()?;
     let comes_after = |subscription: &&SubscriptionRecord| after.is_none_or(|after| subscription.name > *after);
     let mut found: Vec<_> = record.subscriptions.iter().filter(comes_after).collect();
     found.sort_by_key(|subscription| &subscription.name);
     let more = found.len() > SUBSCRIPTIONS_PER_ANSWER;
     found.truncate(SUBSCRIPTIONS_PER_ANSWER);
-    let subscriptions = found.into_iter().map(|subscription| report(broker, subscription));
+    let mut subscriptions = Vec::with_capacity(found.len());
+    for subscription in found {
+        subscriptions.push(report(broker, subscription, &bounds).await?);
+    }
     let is_open_here = record.epoch.0 > 0 && broker.sessions.epoch(client) == Some(record.epoch);
     Ok(SubscriptionList {
         server_time: clock::wall(),
         session: SessionReport { epoch: record.epoch, last_seen: record.last_seen, is_open_here },
         total: u32::try_from(record.subscriptions.len()).expect("at most SUBSCRIPTIONS_PER_CLIENT_MAX"),
-        subscriptions: subscriptions.collect::<Result<_, _>>().map_err(|error| unreadable(&error))?,
+        subscriptions,
         more,
     })
 }
 
-fn report(broker: &Broker, subscription: &SubscriptionRecord) -> Result<SubscriptionReport, StoreError> {
-    let (mut waiting_max, mut gone) = (0, 0);
-    let mut oldest_waiting: Option<WallMs> = None;
-    for (index, partition) in broker.partitions.iter().enumerate() {
-        let cursor = subscription.cursors.get(index).copied().unwrap_or_default();
-        let position = broker.epochs.place(partition.id(), cursor).0.offset;
-        let Bounds { head, tail } = partition.bounds();
-        let next = position.max(head);
+async fn report(
+    broker: &Broker,
+    subscription: &SubscriptionRecord,
+    bounds: &[Bounds],
+) -> Result<SubscriptionReport, Fault> {
+    let (mut waiting_max, mut gone, mut oldest) = (0, 0, Vec::new());
+    for (partition, Bounds { head, tail }) in broker.partitions.ids().zip(bounds) {
+        let cursor = subscription.cursors.get(usize::from(partition.0)).copied().unwrap_or_default();
+        let position = broker.epochs.place(partition, cursor).0.offset;
+        let next = position.max(*head);
         gone += next.0 - position.0;
-        if next < tail {
+        if next < *tail {
             waiting_max += tail.0 - next.0;
-            let appended = partition.reader().appended_at(next)?;
-            oldest_waiting = oldest_waiting.into_iter().chain(appended).min();
+            let partition = broker.partitions.way(partition);
+            oldest.push(async move { partition.appended_at(next).await });
         }
     }
+    let oldest_waiting: Option<WallMs> = try_join_all(oldest).await?.into_iter().flatten().min();
     let everything_matches = Filter::compile(&subscription.filter).is_ok_and(|filter| filter.is_always());
     Ok(SubscriptionReport {
         name: subscription.name.clone(),
@@ -75,8 +86,4 @@ fn report(broker: &Broker, subscription: &SubscriptionRecord) -> Result<Subscrip
         inactive_expiry_secs: subscription.inactive_expiry_secs,
         last_used: subscription.last_used,
     })
-}
-
-fn unreadable(error: &StoreError) -> Fault {
-    Fault::new(Code::StoreFailed, error.to_string())
 }

@@ -11,6 +11,7 @@ use anyport_storage::registry::{Command, Reply, SubscriptionRecord};
 
 use super::control::{Control, Next};
 use crate::feed::{DeliveryHandle, DeliveryOptions};
+use crate::serving::Way;
 use crate::spans::number;
 use crate::{Broker, clock};
 
@@ -70,11 +71,12 @@ impl Control {
         };
 
         self.end_session();
+        let tails = self.broker.partitions.tails().await;
         let mut session = Session { client, epoch, subscriptions: HashMap::new() };
         let mut subscriptions = Vec::with_capacity(record.subscriptions.len());
         for subscription in &record.subscriptions {
             let resume = open.resume.iter().find(|point| point.incarnation == subscription.incarnation);
-            let state = subscription_state(&self.broker, subscription, resume);
+            let state = subscription_state(&self.broker, subscription, resume, &tails);
             session.take_up(&state, compile_stored(&subscription.filter)?);
             subscriptions.push(state);
         }
@@ -105,9 +107,8 @@ impl Control {
             DeliveryHandle::start(DeliveryOptions {
                 incarnation: credit.incarnation,
                 filter: subscription.filter.clone(),
-                positions: broker.partitions.iter().cloned().zip(subscription.positions.iter().copied()).collect(),
+                positions: positions(&broker, &subscription.positions),
                 connection,
-                grants: broker.grants.clone(),
                 troubles,
             })
         });
@@ -157,23 +158,30 @@ impl Control {
     }
 }
 
+/// Where each feed of a delivery begins.
+fn positions(broker: &Broker, positions: &[Offset]) -> Vec<(Way, Offset)> {
+    broker.partitions.ids().map(|id| broker.partitions.way(id)).zip(positions.iter().copied()).collect()
+}
+
 /// What the registry has, and the client's own knowledge where that is further on.
 pub(super) fn subscription_state(
     broker: &Broker,
     subscription: &SubscriptionRecord,
     resume: Option<&ResumePoint>,
+    tails: &[Option<Offset>],
 ) -> SubscriptionState {
-    let feeds = broker.partitions.iter().enumerate().map(|(index, partition)| {
+    let feeds = broker.partitions.ids().zip(tails).map(|(partition, tail)| {
+        let index = usize::from(partition.0);
         let at = |cursors: &[Cursor]| cursors.get(index).copied().unwrap_or_default();
         let known_to_client = resume.map_or_else(Cursor::default, |point| at(&point.cursors));
         let known_to_registry = at(&subscription.cursors);
-        let (position, lost) = broker.epochs.place(partition.id(), known_to_registry.max(known_to_client));
+        let (position, lost) = broker.epochs.place(partition, known_to_registry.max(known_to_client));
         FeedState {
-            partition: partition.id(),
+            partition,
             start: at(&subscription.starts),
             position,
-            tail: partition.bounds().tail,
-            acked: broker.epochs.place(partition.id(), known_to_registry).0,
+            tail: tail.unwrap_or(FeedState::TAIL_UNKNOWN),
+            acked: broker.epochs.place(partition, known_to_registry).0,
             lost,
         }
     });

@@ -5,6 +5,7 @@ use anyport_protocol::limits::{INACTIVE_EXPIRY_SECS_DEFAULT, INACTIVE_EXPIRY_SEC
 use anyport_protocol::message::{EndSubscription, Start, Subscribe, Subscribed, Unsubscribe, Unsubscribed};
 use anyport_protocol::{Code, Cursor, Fault, Offset};
 use anyport_storage::registry::{Command, Reply};
+use futures_util::future::try_join_all;
 
 use super::control::{Control, Next};
 use super::open::subscription_state;
@@ -33,7 +34,8 @@ impl Control {
         let Reply::Subscribed { outcome, subscription } = reply else {
             unreachable!("Subscribe is answered by Subscribed or a refusal: {reply:?}")
         };
-        let state = subscription_state(&self.broker, &subscription, None);
+        let tails = self.broker.partitions.tails().await;
+        let state = subscription_state(&self.broker, &subscription, None, &tails);
         if let Some(session) = self.session.as_mut().filter(|session| !session.knows(state.incarnation)) {
             session.take_up(&state, filter);
         }
@@ -78,19 +80,15 @@ fn inactive_expiry(asked_secs: u64) -> Result<u64, Fault> {
 
 /// Where a new incarnation begins, taken before the registry entry is proposed: from there on delivery is guaranteed.
 async fn starts(broker: &Broker, start: Start) -> Result<Vec<Cursor>, Fault> {
-    let mut starts = Vec::with_capacity(broker.partitions.len());
-    for partition in &broker.partitions {
-        let bounds = partition.bounds();
+    let start_of = |id| async move {
+        let partition = broker.partitions.way(id);
         let offset: Offset = match start {
-            Start::Earliest => bounds.head,
-            Start::Latest => bounds.tail,
-            Start::Time(wall) => {
-                let reader = partition.reader().clone();
-                let found = broker.grants.run(move || reader.offset_at(wall)).await;
-                found.map_err(|error| Fault::new(Code::StoreFailed, error.to_string()))?
-            }
+            Start::Earliest => partition.bounds().await?.head,
+            // A replica's tail may be below the true one, and then more is delivered than was asked for, never less.
+            Start::Latest => partition.bounds().await?.tail,
+            Start::Time(wall) => partition.offset_at(wall).await?,
         };
-        starts.push(Cursor { epoch: broker.epochs.current(), offset });
-    }
-    Ok(starts)
+        Ok(Cursor { epoch: broker.epochs.current(), offset })
+    };
+    try_join_all(broker.partitions.ids().map(start_of)).await
 }

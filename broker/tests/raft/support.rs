@@ -12,6 +12,8 @@ use anyport_broker::epochs::LogEpochs;
 use anyport_broker::feed::ReadGrants;
 use anyport_broker::identity::TokenAuthority;
 use anyport_broker::partition::{PartitionHandle, Retention};
+use anyport_broker::registry::RegistryHandle;
+use anyport_broker::serving::{Links, Partitions};
 use anyport_broker::session::SessionTable;
 use anyport_protocol::event::{Event, framed};
 use anyport_protocol::message::publish::{PublishBatch, Published};
@@ -24,6 +26,8 @@ pub const PRODUCER: ProducerId = ProducerId([7; 16]);
 
 pub struct TestGroups {
     pub groups: Groups,
+    pub partitions: Partitions,
+    pub registry: RegistryHandle,
     /// Would be the cluster if none existed before this start.
     pub proposed: ClusterId,
     store: Store,
@@ -55,12 +59,18 @@ impl TestGroups {
         let proposed = ClusterId::from_bytes(rand::random());
         let new = NewCluster { cluster: proposed, created: WallMs(1), token_key: TokenAuthority::generate_key() };
         let groups = cluster::start(store.clone(), options.clone(), new).await.expect("start");
-        Self { groups, proposed, store, options, fault, folder }
+        let (links, grants) = (Links::alone(), ReadGrants::new(1));
+        let partitions = Partitions::new(options.partitions, links.clone(), grants.clone());
+        let registry = RegistryHandle::new(options.registry_shards, links, grants);
+        groups.place(&partitions, &registry);
+        Self { groups, partitions, registry, proposed, store, options, fault, folder }
     }
 
     /// Stops in good order, and starts again.
     pub async fn restart(self) -> Self {
-        let Self { groups, store, options, folder, .. } = self;
+        let Self { groups, partitions, registry, store, options, folder, .. } = self;
+        // Handles keep the store's folder from being opened again.
+        drop((partitions, registry));
         groups.shutdown().await;
         store.close().expect("close");
         Self::open(folder, options).await
@@ -73,7 +83,9 @@ impl TestGroups {
 
     /// Starts again what has died.
     pub async fn recover(self) -> Self {
-        let Self { groups, store, options, folder, .. } = self;
+        let Self { groups, partitions, registry, store, options, folder, .. } = self;
+        // Handles keep the store's folder from being opened again.
+        drop((partitions, registry));
         assert!(store.poisoned().is_some(), "the fault was met");
         groups.shutdown().await;
         let _ = store.close();
@@ -86,15 +98,14 @@ impl TestGroups {
 
     /// A broker on these groups, without a port.
     pub fn broker(&self) -> Arc<Broker> {
-        let Groups { facts, partitions, registry, .. } = &self.groups;
+        let Groups { facts, partitions, .. } = &self.groups;
         let tails: Vec<_> = partitions.iter().map(|partition| partition.bounds().tail).collect();
         Arc::new(Broker {
             cluster: facts.cluster,
-            partitions: partitions.clone(),
-            registry: registry.clone(),
+            partitions: self.partitions.clone(),
+            registry: self.registry.clone(),
             sessions: SessionTable::default(),
             tokens: TokenAuthority::new(facts.cluster, &facts.token_key).expect("own key"),
-            grants: ReadGrants::new(1),
             epochs: LogEpochs::load(&self.store, &tails).expect("readable"),
             relaxed: false,
         })

@@ -57,7 +57,8 @@ pub struct FeedState {
     pub start: Cursor,
     /// The next frame of this feed begins here.
     pub position: Cursor,
-    /// The partition's tail when this was answered: a feed that has covered it has caught up.
+    /// The partition's tail when this was answered: a feed that has covered it has caught up. The greatest offset there is where
+    /// the tail could not be learnt in time.
     pub tail: Offset,
     /// What the registry has, in today's log epoch. The client may be further, and then says so again.
     #[serde(default)]
@@ -65,6 +66,11 @@ pub struct FeedState {
     /// The client had come to a place that the log has lost: to be told as a gap.
     #[serde(default)]
     pub lost: Option<LostEnd>,
+}
+
+impl FeedState {
+    /// Stands for a tail that could not be learnt: no feed has covered it.
+    pub const TAIL_UNKNOWN: Offset = Offset(u64::MAX);
 }
 
 /// Offsets of an earlier log epoch that a client had passed and the log does not have any more. In today's epoch other events
