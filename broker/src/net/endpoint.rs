@@ -66,7 +66,7 @@ pub fn bind(options: EndpointOptions) -> Result<Listener, BindError> {
         .map_err(|source| BindError::Socket { address: options.listen, source })
 }
 
-fn bind_socket(address: SocketAddr) -> io::Result<UdpSocket> {
+pub(super) fn bind_socket(address: SocketAddr) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
     socket.set_send_buffer_size(SOCKET_BUFFER_BYTES)?;
@@ -89,7 +89,7 @@ fn tls_config(identity: Identity) -> Result<rustls::ServerConfig, rustls::Error>
     Ok(tls)
 }
 
-fn endpoint_config(keys: &Keys) -> EndpointConfig {
+pub(super) fn endpoint_config(keys: &Keys) -> EndpointConfig {
     let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &keys.reset_secret);
     let mut config = EndpointConfig::new(Arc::new(reset_key));
     let connection_id_key = keys.connection_id_key;
