@@ -6,9 +6,21 @@
 //! [`Peers`] is what asks; what answers is given to it as an [`Answers`].
 
 mod alone;
+mod calls;
+mod connection;
+mod dial;
+mod endpoint;
+mod frames;
+mod greeting;
+mod keeper;
+mod links;
 mod words;
 
 pub use alone::Alone;
+pub use endpoint::{JoinError, LinkTiming, PeerEndpoint, PeerTasks};
 pub use words::{
     Answers, Call, Directory, Link, PeerAddress, PeerError, PeerKey, PeerStream, PeerStreamKind, Peers, Transport,
 };
+
+#[cfg(test)]
+mod stories;
