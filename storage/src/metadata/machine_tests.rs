@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use anyport_protocol::ClusterId;
+use anyport_protocol::{ClusterId, ReplicaId};
 use bytes::Bytes;
+use proptest::prelude::*;
 use rocksdb::WriteBatch;
 use tempfile::TempDir;
 
+use super::properties::any_step;
 use super::*;
 use crate::column::Column;
 use crate::keys::{self, Tag};
@@ -34,6 +36,14 @@ impl Replica {
         drop(machine);
         store.close().expect("close");
         Self::open(folder)
+    }
+
+    /// What another replica is that has installed the snapshot of this one.
+    fn moved(self) -> Self {
+        let bytes = self.machine.snapshot().expect("applied").encode();
+        let mut other = Self::new();
+        other.machine.install(MetadataSnapshot::decode(&bytes).expect("readable")).expect("install");
+        other
     }
 }
 
@@ -132,4 +142,78 @@ fn facts_that_cannot_be_read_are_damage_and_never_taken_for_none() {
     engine.write(batch).expect("write");
     let opened = replica.store.metadata().map(|machine| machine.applied());
     assert!(matches!(opened, Err(StoreError::Damaged(DamageAt::Facts { .. }))), "{opened:?}");
+}
+
+fn as_the_first_versions_left_it() -> Replica {
+    let mut replica = Replica::new();
+    replica.machine.apply(&[members(1), create(2, 1)]).expect("apply");
+    let engine = &replica.machine.engine;
+    let mut batch = WriteBatch::default();
+    batch.delete_cf(&engine.column(Column::State), keys::group_row(GroupId::Metadata, Tag::Cluster));
+    engine.write(batch).expect("write");
+    replica.restarted()
+}
+
+#[test]
+fn a_store_that_has_only_the_facts_is_of_a_cluster_whose_broker_has_yet_to_announce_itself() {
+    let replica = as_the_first_versions_left_it();
+    let state = replica.machine.state();
+    assert_eq!(*state, ClusterState::created(facts(1)));
+    let groups = 1 + usize::from(facts(1).partitions) + usize::from(facts(1).registry_shards);
+    assert_eq!((state.brokers.len(), state.assignments.len()), (0, groups));
+    assert!(state.assignments.values().all(|first| first.voters == [ReplicaId::FIRST] && first.is_settled()));
+}
+
+#[test]
+fn a_cluster_that_cannot_be_read_is_damage_and_never_taken_for_a_new_one() {
+    let mut replica = Replica::new();
+    replica.machine.apply(&[create(1, 1)]).expect("apply");
+    let mut batch = WriteBatch::default();
+    let engine = &replica.machine.engine;
+    engine.put(&mut batch, Column::State, &keys::group_row(GroupId::Metadata, Tag::Cluster), &[&[1, 0xc0]]);
+    engine.write(batch).expect("write");
+    let opened = replica.store.metadata().map(|machine| machine.applied());
+    assert!(matches!(opened, Err(StoreError::Damaged(DamageAt::Cluster { .. }))), "{opened:?}");
+}
+
+/// What a machine is to do besides applying the next command.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Apply,
+    Restart,
+    MoveToAnother,
+}
+
+proptest! {
+    // Each case opens stores.
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn replicas_agree_whatever_restarts_and_snapshots_lie_between(
+        steps in prop::collection::vec((any_step(), 0..12u8), 1..40)
+    ) {
+        let mut expected = ClusterState::created(facts(1));
+        let mut replica = Replica::new();
+        replica.machine.apply(&[create(1, 1)]).expect("apply");
+        let mut waiting = Vec::new();
+        for (index, (step, turn)) in (2..).zip(&steps) {
+            let command = step.command(&expected);
+            let (changed, reply) = decide(&expected, &command);
+            expected = changed.unwrap_or(expected);
+            waiting.push((data(index, command.encode()), Some(reply)));
+            let turn = match turn {
+                0..6 => continue,
+                6..10 => Turn::Apply,
+                10 => Turn::Restart,
+                _ => Turn::MoveToAnother,
+            };
+            let (entries, replies): (Vec<_>, Vec<_>) = waiting.drain(..).unzip();
+            prop_assert_eq!(replica.machine.apply(&entries), Ok(replies));
+            replica = match turn {
+                Turn::Apply => replica,
+                Turn::Restart => replica.restarted(),
+                Turn::MoveToAnother => replica.moved(),
+            };
+            prop_assert_eq!(&*replica.machine.state(), &expected);
+        }
+    }
 }

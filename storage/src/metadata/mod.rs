@@ -18,6 +18,8 @@ pub(crate) mod fuzz;
 mod machine;
 #[cfg(test)]
 mod machine_tests;
+#[cfg(test)]
+mod properties;
 mod snapshot;
 mod state;
 #[cfg(test)]
