@@ -15,7 +15,7 @@ pub enum Outcome {
 
 crate::error_codes! {
     /// What a broker answers, or closes a connection with. Stable numbers, never reused. The hundreds group them: 1 wire,
-    /// 2 identity, 3 session, 4 subscription, 5 publish, 6 the broker's own state.
+    /// 2 identity, 3 session, 4 subscription, 5 publish, 6 the broker's own state, 7 the cluster.
     Code {
         /// Bytes that are no frame, or a body that is not what its type says. The connection is closed.
         MalformedFrame = 100, retry: false, outcome: SurelyNot,
@@ -116,6 +116,19 @@ crate::error_codes! {
         /// The broker has not finished starting.
         NotReady = 604, retry: true, outcome: SurelyNot,
             next: "try again in a moment";
+
+        /// The cluster has no broker of this number, or has removed it.
+        UnknownBroker = 710, retry: false, outcome: SurelyNot,
+            next: "look which there are: anyport admin status";
+        /// The broker is there, and only one that is away can be given up.
+        BrokerNotAway = 711, retry: false, outcome: SurelyNot,
+            next: "drain it first (anyport admin drain BROKER --wait), stop it, and when it is away remove it";
+        /// The group that has to agree has no majority of its replicas in reach.
+        NoMajority = 712, retry: true, outcome: SurelyNot,
+            next: "start the brokers that are away; if they are lost for good: anyport admin recover";
+        /// Something has changed since the plan was made that is to be carried out.
+        StalePlan = 713, retry: false, outcome: SurelyNot,
+            next: "look at the new plan: anyport admin recover";
     }
 }
 

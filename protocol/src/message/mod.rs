@@ -141,6 +141,32 @@ messages! {
     }
 }
 
+use admin::{
+    ClusterStatus, ClusterStatusQuestion, Done, DrainQuestion, RecoverPlan, RecoverPlanQuestion, RecoverQuestion,
+    RemoveQuestion,
+};
+
+messages! {
+    /// What an operator asks a broker, each on a stream of its own. Numbers are never reused.
+    AdminQuestion {
+        201 ClusterStatusQuestion,
+        202 DrainQuestion,
+        203 RemoveQuestion,
+        204 RecoverPlanQuestion,
+        205 RecoverQuestion,
+    }
+}
+
+messages! {
+    /// What a broker answers an operator.
+    AdminAnswer {
+        120 Refused,
+        301 ClusterStatus,
+        302 Done,
+        303 RecoverPlan,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
