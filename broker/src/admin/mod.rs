@@ -3,6 +3,8 @@
 //! `/healthz`: the process runs and its store takes writes. `/readyz`: every group has a leader and clients are being accepted.
 //! `/metrics`: Prometheus text. No metric has a label per client or subscription.
 
+pub mod cluster;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
