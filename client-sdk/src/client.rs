@@ -218,6 +218,10 @@ impl Client {
     /// Comes back after [`Client::suspend`], and waits until it is connected: one flight resumes every subscription.
     pub async fn resume(&self) -> Result<(), Error> {
         self.ask(|reply| Command::Resume { reply }).await?;
+        self.connected().await
+    }
+
+    async fn connected(&self) -> Result<(), Error> {
         let mut link = self.told.link.subscribe();
         match link.wait_for(|link| !matches!(link, Link::Waiting)).await.map(|link| link.clone()) {
             Ok(Link::Over(error)) => Err(error),
@@ -230,6 +234,15 @@ impl Client {
     /// connection is made; if there is none, one is tried at once.
     pub async fn network_changed(&self) -> Result<(), Error> {
         self.ask(|reply| Command::NetworkChanged { reply }).await
+    }
+
+    /// Goes to this broker, which need not be one of [`ClientOptions::servers`], and waits until the client is connected again: there or,
+    /// if there is no answer, at another; [`Client::status`] says where. Nothing is lost or delivered twice by it.
+    pub async fn move_to(&self, server: impl Into<String>) -> Result<(), Error> {
+        let server = server.into();
+        check_server(&server)?;
+        self.ask(|reply| Command::Move { server, reply }).await?;
+        self.connected().await
     }
 
     /// Ends in good order: acks are made durable, the session is closed. Publishers must be flushed before.

@@ -1,7 +1,7 @@
-//! Which broker to try next. Every broker serves every client, so after a failure the next of the list is as good.
+//! Which broker to try next. Every broker serves every client, so after a failure the next of the list is as good, and better than
+//! waiting for the same one.
 //!
-//! Ask [`Director::server`], try it, report by `handle_failure` or `handle_connected`. A connection that worked is tried first
-//! again, because a broker that restarts is usually back soon and still knows how to resume.
+//! Ask [`Director::server`], try it, report by `handle_failure` or, once it has done what was asked of it, by `handle_success`.
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ pub(crate) struct Director {
     servers: Vec<Server>,
     current: usize,
     tried_in_round: usize,
+    /// The longest that a server of this round has asked to be left alone.
+    wait_in_round: Duration,
 }
 
 #[derive(Debug)]
@@ -22,15 +24,27 @@ struct Server {
     failures: u32,
 }
 
+impl Server {
+    fn new(address: &str) -> Self {
+        Self { address: address.to_owned(), failures: 0 }
+    }
+}
+
 impl Director {
     /// None without servers.
     pub(crate) fn new(servers: &[String]) -> Option<Self> {
-        let servers: Vec<_> = servers.iter().map(|address| Server { address: address.clone(), failures: 0 }).collect();
-        (!servers.is_empty()).then_some(Self { servers, current: 0, tried_in_round: 0 })
+        let servers: Vec<_> = servers.iter().map(|address| Server::new(address)).collect();
+        let wait_in_round = Duration::ZERO;
+        (!servers.is_empty()).then_some(Self { servers, current: 0, tried_in_round: 0, wait_in_round })
     }
 
     pub(crate) fn server(&self) -> &str {
         &self.servers[self.current].address
+    }
+
+    /// Whether there is another server to go to.
+    pub(crate) fn has_others(&self) -> bool {
+        self.servers.len() > 1
     }
 
     /// How long an attempt at the present server may take: longer each time, for it may be far away.
@@ -38,27 +52,42 @@ impl Director {
         ATTEMPT_MIN.saturating_mul(1 + self.servers[self.current].failures).min(ATTEMPT_MAX)
     }
 
-    /// Moves on. Returns whether every server has failed since the last wait, so that it is time to wait.
-    pub(crate) fn handle_failure(&mut self) -> bool {
+    /// Moves on from a server that did not answer, was lost, or sends us away, perhaps for a time that it names. Returns how long all
+    /// are to be left alone, if every server has failed since the last wait: then it is time to wait.
+    pub(crate) fn handle_failure(&mut self, wait: Option<Duration>) -> Option<Duration> {
         self.servers[self.current].failures = self.servers[self.current].failures.saturating_add(1);
         self.current = (self.current + 1) % self.servers.len();
         self.tried_in_round += 1;
-        let round_over = self.tried_in_round >= self.servers.len();
-        if round_over {
-            self.tried_in_round = 0;
-        }
-        round_over
+        self.wait_in_round = self.wait_in_round.max(wait.unwrap_or_default());
+        (self.tried_in_round >= self.servers.len()).then(|| self.begin_round())
     }
 
-    pub(crate) fn handle_connected(&mut self) {
-        self.servers[self.current].failures = 0;
+    fn begin_round(&mut self) -> Duration {
         self.tried_in_round = 0;
+        std::mem::take(&mut self.wait_in_round)
+    }
+
+    pub(crate) fn handle_success(&mut self) {
+        self.servers[self.current].failures = 0;
+        self.begin_round();
+    }
+
+    /// The application wants this one, which may be new to us.
+    pub(crate) fn prefer(&mut self, address: &str) {
+        let known = self.servers.iter().position(|server| server.address == address);
+        self.current = known.unwrap_or_else(|| {
+            self.servers.push(Server::new(address));
+            self.servers.len() - 1
+        });
+        self.begin_round();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const AT_ONCE: Option<Duration> = None;
 
     fn director(servers: &[&str]) -> Director {
         let servers: Vec<String> = servers.iter().map(ToString::to_string).collect();
@@ -69,19 +98,47 @@ mod tests {
     fn every_server_is_tried_before_the_first_wait() {
         let mut director = director(&["a", "b", "c"]);
         assert_eq!(director.server(), "a");
-        assert!(!director.handle_failure());
+        assert_eq!(director.handle_failure(None), AT_ONCE);
         assert_eq!(director.server(), "b");
-        assert!(!director.handle_failure());
-        assert!(director.handle_failure());
+        assert_eq!(director.handle_failure(None), AT_ONCE);
+        assert_eq!(director.handle_failure(None), Some(Duration::ZERO));
         assert_eq!(director.server(), "a");
     }
 
     #[test]
-    fn the_server_that_worked_is_tried_first_again() {
-        let mut director = director(&["a", "b"]);
-        director.handle_failure();
-        director.handle_connected();
+    fn a_server_that_worked_and_was_lost_is_tried_last() {
+        let mut director = director(&["a", "b", "c"]);
+        director.handle_failure(None);
+        director.handle_success();
         assert_eq!(director.server(), "b");
+        assert_eq!(director.handle_failure(None), AT_ONCE);
+        assert_eq!(director.server(), "c");
+        assert_eq!(director.handle_failure(None), AT_ONCE);
+        assert_eq!(director.server(), "a");
+        assert_eq!(director.handle_failure(None), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_wait_that_a_server_asks_for_begins_when_all_others_have_failed_too() {
+        let wait = Duration::from_secs(1);
+        let mut director = director(&["a", "b"]);
+        assert_eq!(director.handle_failure(Some(wait)), AT_ONCE);
+        assert_eq!(director.handle_failure(None), Some(wait));
+        assert_eq!(director.handle_failure(None), AT_ONCE, "waited for, and forgotten");
+        let mut alone = self::director(&["a"]);
+        assert_eq!(alone.handle_failure(Some(wait)), Some(wait));
+    }
+
+    #[test]
+    fn a_preferred_server_is_next_and_known_from_then_on() {
+        let mut director = director(&["a", "b"]);
+        director.prefer("b");
+        assert_eq!(director.server(), "b");
+        director.prefer("c");
+        assert_eq!(director.server(), "c");
+        director.handle_failure(None);
+        assert_eq!(director.server(), "a");
+        assert!(director.has_others());
     }
 
     #[test]
@@ -89,10 +146,10 @@ mod tests {
         let mut director = director(&["a"]);
         assert_eq!(director.attempt_timeout(), ATTEMPT_MIN);
         for _ in 0..100 {
-            assert!(director.handle_failure());
+            assert!(director.handle_failure(None).is_some());
         }
         assert_eq!(director.attempt_timeout(), ATTEMPT_MAX);
-        director.handle_connected();
+        director.handle_success();
         assert_eq!(director.attempt_timeout(), ATTEMPT_MIN);
     }
 }

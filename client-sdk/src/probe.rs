@@ -12,7 +12,9 @@ use tokio::time::timeout;
 
 use crate::Error;
 use crate::home::{Home, Identity};
-use crate::net::{ConnectError, Connection, Dialer, FrameReader, FrameWriter, StreamError, Trust, check_server};
+use crate::net::{
+    ConnectError, Connection, Dialer, FrameReader, FrameWriter, Patience, StreamError, Trust, check_server,
+};
 
 /// The least of so many round trips is told: what is above it is other people's work.
 const PINGS: u32 = 5;
@@ -79,7 +81,7 @@ impl Probe<'_> {
     async fn ask(&self, trust: &Trust, identity: Option<Identity>) -> Result<BrokerReport, Error> {
         let begun = Instant::now();
         // Nothing goes out early, so that the handshake alone is timed.
-        let connected = Dialer::new(false).connect(self.server, trust, &[], false, self.limit).await;
+        let connected = Dialer::new(false).connect(self.server, trust, Patience::Long, &[], false, self.limit).await;
         let (connection, writer, reader) = connected.map_err(|error| self.not_connected(&error))?;
         let connected_in = begun.elapsed();
         let mut talk = Talk { probe: self, writer, reader, number: 0 };

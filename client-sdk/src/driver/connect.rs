@@ -5,17 +5,14 @@ use std::time::Duration;
 use super::connected::Ended;
 use super::{Command, Driver, Status, blocking};
 use crate::Error;
-use crate::net::{ConnectError, Connection, FrameReader, FrameWriter, Trust};
+use crate::net::{ConnectError, Connection, FrameReader, FrameWriter, Patience, Trust};
 
 impl Driver {
     /// Tries servers until one answers, with a first flight that identifies the client and resumes its session.
     pub(super) async fn connect(&mut self) -> Result<(Connection, FrameWriter, FrameReader), Ended> {
         loop {
             let error = match self.attempt().await? {
-                Ok(connected) => {
-                    self.director.handle_connected();
-                    return Ok(connected);
-                }
+                Ok(connected) => return Ok(connected),
                 Err(error) => error,
             };
             tracing::debug!(server = self.director.server(), %error, "connect");
@@ -30,9 +27,9 @@ impl Driver {
             self.session.handle_attempt_failed();
             let trouble = format!("{}: {error}", self.director.server());
             self.told.status.send_replace(Status::Connecting { trouble: Some(trouble) });
-            if self.director.handle_failure() {
-                let wait = self.backoff.handle_failure(rand::random());
-                self.pause(wait).await?;
+            if let Some(wait) = self.director.handle_failure(None) {
+                let jittered = self.backoff.handle_failure(rand::random());
+                self.pause(wait + jittered).await?;
             }
         }
     }
@@ -42,7 +39,8 @@ impl Driver {
         let (flight, is_idempotent) = self.first_flight().await.map_err(Ended::Over)?;
         let (dialer, server) = (self.dialer.clone(), self.director.server().to_owned());
         let limit = self.director.attempt_timeout();
-        let attempt = dialer.connect(&server, &trust, &flight, is_idempotent, limit);
+        let patience = if self.director.has_others() { Patience::Short } else { Patience::Long };
+        let attempt = dialer.connect(&server, &trust, patience, &flight, is_idempotent, limit);
         tokio::pin!(attempt);
         loop {
             tokio::select! {

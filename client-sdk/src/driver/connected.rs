@@ -25,7 +25,12 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why a connection has ended, or was not there.
 #[derive(Debug)]
 pub(super) enum Ended {
-    Lost { reason: String, wait: Option<Duration> },
+    Lost {
+        reason: String,
+        wait: Option<Duration>,
+    },
+    /// The application wants another server, at which to begin.
+    Moved,
     Suspended,
     Closed,
     Over(Error),
@@ -71,10 +76,10 @@ impl Driver {
         self.told.link.send_replace(Link::Waiting);
         if let (Ended::Lost { wait, .. }, Some(back_after)) = (&mut ended, serving.back_after) {
             *wait = Some(wait.unwrap_or_default().max(back_after));
-            self.director.handle_failure();
         }
         let reason = match &ended {
             Ended::Lost { reason, .. } => reason.clone(),
+            Ended::Moved => format!("moving to {}", self.director.server()),
             Ended::Suspended => "suspended".to_owned(),
             Ended::Closed | Ended::Over(_) => String::new(),
         };
@@ -187,28 +192,38 @@ impl Driver {
             Err(error) => return Err(violation(connection, &error.into())),
         };
         match self.session.handle_message(header.request, message, Instant::now()) {
-            Next::GoOn => Ok(()),
+            Next::GoOn => {}
             Next::Handshake(message) => {
                 if self.on_handshake(message).await.map_err(Ended::Over)? {
                     self.on_identified(connection);
                 }
-                Ok(())
             }
-            Next::GoAway { after } => {
-                serving.back_after = Some(after);
-                Ok(())
-            }
+            Next::GoAway { after } => self.on_go_away(serving, after)?,
             Next::SessionClosed => {
-                Err(serving.leaving.take().map_or(Ended::lost("the session was closed"), |leave| leave.ended))
+                return Err(serving.leaving.take().map_or(Ended::lost("the session was closed"), |leave| leave.ended));
             }
-            Next::Leave { reason, wait } => Err(Ended::Lost { reason, wait }),
-            Next::Over(error) => Err(Ended::Over(error)),
+            Next::Leave { reason, wait } => return Err(Ended::Lost { reason, wait }),
+            Next::Over(error) => return Err(Ended::Over(error)),
         }
+        if self.session.is_served() {
+            // A server that greets us and opens no session has not worked.
+            self.director.handle_success();
+            self.backoff.handle_success();
+        }
+        Ok(())
+    }
+
+    /// Another server is as good, and there now; the one server is waited for until it ends the connection, and then some time.
+    fn on_go_away(&mut self, serving: &mut Serving, after: Duration) -> Result<(), Ended> {
+        serving.back_after = Some(after);
+        if self.director.has_others() && serving.leaving.is_none() {
+            return Err(Ended::lost("the broker is about to stop"));
+        }
+        Ok(())
     }
 
     fn on_identified(&mut self, connection: &Connection) {
         self.was_connected = true;
-        self.backoff.handle_success();
         let server = self.director.server().to_owned();
         tracing::info!(server, "connected");
         self.told.status.send_replace(Status::Connected { server });
@@ -229,6 +244,8 @@ impl Driver {
                 serving.silence = Some(Silence { heard_before, deadline });
                 return Ok(());
             }
+            // Nothing is lost by leaving like this: the next session says all that this one has not.
+            Asked::Move => return Err(Ended::Moved),
             Asked::Suspend => Ended::Suspended,
             Asked::Close => Ended::Closed,
         };

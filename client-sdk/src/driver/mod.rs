@@ -65,6 +65,7 @@ pub(crate) enum Command {
     Suspend { reply: oneshot::Sender<()> },
     Resume { reply: oneshot::Sender<()> },
     NetworkChanged { reply: oneshot::Sender<()> },
+    Move { server: String, reply: oneshot::Sender<()> },
     Close { reply: oneshot::Sender<()> },
 }
 
@@ -125,6 +126,8 @@ enum Asked {
     Nothing,
     /// Whether the broker is still in reach.
     IsItHeard,
+    /// Begin anew where the director now points.
+    Move,
     Suspend,
     Close,
 }
@@ -183,6 +186,7 @@ impl Driver {
             self.told.link.send_replace(Link::Waiting);
             let go_on = match ended {
                 Ended::Lost { reason, wait } => self.wait_to_reconnect(reason, wait).await,
+                Ended::Moved => self.begin_at_another(),
                 Ended::Suspended => self.wait_for_resume().await,
                 Ended::Closed => false,
                 Ended::Over(error) => {
@@ -200,18 +204,28 @@ impl Driver {
     async fn wait_to_reconnect(&mut self, reason: String, wait: Option<Duration>) -> bool {
         tracing::info!(reason, "connection lost");
         self.told.status.send_replace(Status::Connecting { trouble: Some(reason) });
+        let wait = self.director.handle_failure(wait).unwrap_or_default();
+        // Even if the next server is to be tried at once: everybody who was here is on the way there.
         let jittered = self.backoff.handle_failure(rand::random());
-        match self.pause(wait.unwrap_or_default() + jittered).await {
+        match self.pause(wait + jittered).await {
             Ok(()) => true,
+            Err(Ended::Moved) => self.begin_at_another(),
             Err(Ended::Suspended) => self.wait_for_resume().await,
             Err(_) => false,
         }
+    }
+
+    fn begin_at_another(&mut self) -> bool {
+        self.told.status.send_replace(Status::Connecting { trouble: None });
+        self.tell_left();
+        true
     }
 
     /// A command while there is no connection: requests are kept for the next one.
     async fn on_command_offline(&mut self, command: Option<Command>) -> Result<(), Ended> {
         match self.on_command(command).await {
             Asked::Nothing | Asked::IsItHeard => Ok(()),
+            Asked::Move => Err(Ended::Moved),
             Asked::Suspend => Err(Ended::Suspended),
             Asked::Close => Err(Ended::Closed),
         }
@@ -230,6 +244,15 @@ impl Driver {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Some(Command::Inquire { question, reply }) => self.session.inquire(id, question, reply),
+            Some(Command::Move { server, reply }) => {
+                let is_there = matches!(&*self.told.status.borrow(), Status::Connected { server: at } if *at == server);
+                if !is_there {
+                    self.director.prefer(&server);
+                    self.leaving = Some(reply);
+                    return Asked::Move;
+                }
+                let _ = reply.send(());
+            }
             Some(Command::Suspend { reply }) => {
                 self.leaving = Some(reply);
                 return Asked::Suspend;
@@ -279,7 +302,7 @@ impl Driver {
                 }
                 command => match self.on_command(command).await {
                     Asked::Nothing | Asked::IsItHeard => {}
-                    Asked::Suspend => self.tell_left(),
+                    Asked::Suspend | Asked::Move => self.tell_left(),
                     Asked::Close => return false,
                 },
             }
@@ -315,7 +338,7 @@ impl Driver {
         while let Some(command) = self.commands.recv().await {
             match self.on_command(Some(command)).await {
                 Asked::Nothing | Asked::IsItHeard => {}
-                Asked::Suspend => self.tell_left(),
+                Asked::Suspend | Asked::Move => self.tell_left(),
                 Asked::Close => return self.tell_left(),
             }
         }

@@ -120,9 +120,23 @@ impl Session {
 
     /// Whether a session must be opened on this connection: a client that only publishes has none.
     pub(super) fn must_open(&self) -> bool {
-        let opening = self.requests.values().any(|(request, _)| matches!(request, Request::Open));
-        let is_needed = !self.active.is_empty() || !self.wanted.is_empty() || !self.leaving.is_empty();
-        is_needed && !self.is_open && !opening && self.over.is_none()
+        self.is_needed()
+            && !self.is_open
+            && !self.is_asked(|request| matches!(request, Request::Open))
+            && self.over.is_none()
+    }
+
+    fn is_needed(&self) -> bool {
+        !self.active.is_empty() || !self.wanted.is_empty() || !self.leaving.is_empty()
+    }
+
+    /// Whether the broker knows who we are, and has opened the session if there is to be one.
+    pub(super) fn is_served(&self) -> bool {
+        self.is_open || (!self.is_needed() && !self.is_asked(|request| matches!(request, Request::Identify)))
+    }
+
+    fn is_asked(&self, request: impl Fn(&Request) -> bool) -> bool {
+        self.requests.values().any(|(asked, _)| request(asked))
     }
 
     /// Fixes the epoch of this process. The state must be saved before it is used.
@@ -208,7 +222,7 @@ impl Session {
     }
 
     pub(super) fn is_acking(&self) -> bool {
-        self.requests.values().any(|(request, _)| matches!(request, Request::Ack(_)))
+        self.is_asked(|request| matches!(request, Request::Ack(_)))
     }
 
     /// Ends the session in good order.

@@ -7,12 +7,13 @@ use anyport_protocol::message::StreamKind;
 use quinn::{ConnectionError, VarInt, ZeroRttAccepted};
 
 use super::endpoint::certificate_or_other;
-use super::{ConnectError, FrameReader, FrameWriter, StreamError};
+use super::{ConnectError, FrameReader, FrameWriter, Patience, StreamError};
 
 /// Cheap to clone; the connection ends when it is closed or the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
     connection: quinn::Connection,
+    patience: Patience,
 }
 
 /// A connection that may still turn out not to be one.
@@ -54,6 +55,11 @@ impl Connection {
         self.connection.closed().await
     }
 
+    /// Whether there is another broker to go to.
+    pub(crate) fn has_others(&self) -> bool {
+        self.patience == Patience::Short
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.connection.close_reason().is_some()
     }
@@ -91,12 +97,12 @@ impl FeedStream {
 }
 
 impl Opening {
-    pub(super) fn early(connection: quinn::Connection, accepted: ZeroRttAccepted) -> Self {
-        Self { connection: Connection { connection }, accepted: Some(accepted) }
+    pub(super) fn early(connection: quinn::Connection, patience: Patience, accepted: ZeroRttAccepted) -> Self {
+        Self { connection: Connection { connection, patience }, accepted: Some(accepted) }
     }
 
-    pub(super) fn confirmed(connection: quinn::Connection) -> Self {
-        Self { connection: Connection { connection }, accepted: None }
+    pub(super) fn confirmed(connection: quinn::Connection, patience: Patience) -> Self {
+        Self { connection: Connection { connection, patience }, accepted: None }
     }
 
     /// Opens the control stream and writes the first flight: with the very first packet, where an earlier session can be resumed and

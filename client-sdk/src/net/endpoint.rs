@@ -17,9 +17,33 @@ use crate::Error;
 /// Wanted from the system for each direction; it gives less where its own limit is lower. A replay comes in bursts.
 const SOCKET_BUFFER_BYTES: usize = 8 << 20;
 
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// A broker that has restarted says so at the next packet; this is how soon there is one.
-const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// How long the broker's silence is borne. QUIC bears it for three probe time-outs at least, however long round trips are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// There is another broker to go to: one that was killed, is frozen or cut off is left within seconds.
+    Short,
+    /// The only broker: leaving it for itself gains nothing, and when it is slow a crowd that connects anew makes it slower.
+    Long,
+}
+
+impl Patience {
+    /// Since the first packet that nothing came back for.
+    fn idle_timeout(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Short => 4,
+            Self::Long => 30,
+        })
+    }
+
+    /// How soon there is such a packet at the latest. A broker that has restarted says so when it comes.
+    fn keep_alive(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Short => 2,
+            Self::Long => 5,
+        })
+    }
+}
+
 /// Guessed before it is measured: how soon a lost first packet is sent again.
 const INITIAL_RTT: Duration = Duration::from_millis(100);
 
@@ -71,18 +95,19 @@ impl Dialer {
         &self,
         server: &str,
         trust: &Trust,
+        patience: Patience,
         flight: &[u8],
         is_idempotent: bool,
         limit: Duration,
     ) -> Result<(Connection, FrameWriter, FrameReader), ConnectError> {
         let attempt = async {
             let address = resolve(server).await?;
-            let config = client_config(trust, Arc::clone(&self.address_tokens));
+            let config = client_config(trust, patience, Arc::clone(&self.address_tokens));
             let connecting = self.endpoint_for(address)?.connect_with(config, address, host_of(server))?;
             let opening = match if is_idempotent && self.early_data { connecting.into_0rtt() } else { Err(connecting) }
             {
-                Ok((connection, accepted)) => Opening::early(connection, accepted),
-                Err(connecting) => Opening::confirmed(connecting.await.map_err(certificate_or_other)?),
+                Ok((connection, accepted)) => Opening::early(connection, patience, accepted),
+                Err(connecting) => Opening::confirmed(connecting.await.map_err(certificate_or_other)?, patience),
             };
             opening.first_flight(flight).await
         };
@@ -148,13 +173,15 @@ fn host_of(server: &str) -> &str {
     host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
-fn client_config(trust: &Trust, address_tokens: Arc<TokenMemoryCache>) -> quinn::ClientConfig {
+fn client_config(trust: &Trust, patience: Patience, address_tokens: Arc<TokenMemoryCache>) -> quinn::ClientConfig {
     let crypto = QuicClientConfig::try_from(trust.config()).expect("the provider has the suite that QUIC begins with");
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     let mut transport = TransportConfig::default();
     transport
-        .max_idle_timeout(Some(IdleTimeout::try_from(IDLE_TIMEOUT).expect("half a minute fits a QUIC integer")))
-        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(Some(
+            IdleTimeout::try_from(patience.idle_timeout()).expect("some seconds fit a QUIC integer"),
+        ))
+        .keep_alive_interval(Some(patience.keep_alive()))
         .initial_rtt(INITIAL_RTT)
         .stream_receive_window(VarInt::from_u32(STREAM_RECEIVE_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES))

@@ -6,7 +6,7 @@ mod streams;
 mod tls;
 
 pub(crate) use connection::{Connection, FeedStream};
-pub(crate) use endpoint::{ConnectError, Dialer, check_server};
+pub(crate) use endpoint::{ConnectError, Dialer, Patience, check_server};
 pub(crate) use streams::{FrameReader, FrameWriter, StreamError};
 #[cfg(feature = "admin")]
 pub(crate) use tls::check_issued;
