@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::queues::Progress;
+use super::refusals::Refusals;
 use super::{Probe, Shared, random_producer};
 use crate::driver::Link;
 use crate::net::{Connection, StreamError};
@@ -87,6 +88,7 @@ struct Task {
     probes_held_until: Option<Instant>,
     /// Sent, by request.
     probing: HashMap<u32, Probe>,
+    refusals: Refusals,
     /// Of the outbox whose events these are.
     keeper: Option<KeeperHandle>,
 }
@@ -99,7 +101,8 @@ impl Task {
         keeper: Option<KeeperHandle>,
     ) -> Self {
         let (outgoing, probes, probing) = (Vec::new(), Vec::new(), HashMap::new());
-        Self { shared, producer, inbox, outgoing, probes, probes_held_until: None, probing, keeper }
+        let refusals = Refusals::new();
+        Self { shared, producer, inbox, outgoing, probes, probes_held_until: None, probing, refusals, keeper }
     }
 
     async fn serve(&mut self, connection: &Connection) -> Result<(), StreamError> {
@@ -110,7 +113,11 @@ impl Task {
                 biased;
                 frame = reader.next() => match frame? {
                     Some((header, body)) => {
-                        self.on_frame(header, &body)?;
+                        let is_to_be_left = self.on_frame(header, &body)?;
+                        if is_to_be_left && connection.has_others() {
+                            tracing::info!("this broker has taken nothing for a while");
+                            connection.close(0, "publishes are refused here");
+                        }
                         self.tell_keeper().await;
                     }
                     None => return Ok(()),
@@ -172,19 +179,30 @@ impl Task {
         self.probing.insert(request, probe);
     }
 
-    fn on_frame(&mut self, header: FrameHeader, body: &[u8]) -> Result<(), StreamError> {
+    /// Returns whether this broker is to be left for another, if there is one.
+    fn on_frame(&mut self, header: FrameHeader, body: &[u8]) -> Result<bool, StreamError> {
         if header.message_type != PUBLISHED {
             return Err(DecodeError::UnknownType(header.message_type).into());
         }
         let answer = Published::decode(body)?;
         match self.probing.remove(&header.request) {
-            Some(probe) => self.on_probed(probe, answer),
+            Some(probe) => {
+                self.on_probed(probe, answer);
+                Ok(false)
+            }
             None => {
                 let now = Instant::now();
+                let is_to_be_left = match &answer {
+                    Published::Refused(fault) => self.refusals.handle_refused(fault, now),
+                    Published::Stored { .. } | Published::AlreadyStored { .. } => {
+                        self.refusals.handle_stored();
+                        false
+                    }
+                };
                 self.shared.change(|queues| queues.handle_answer(header.request, answer, now, random_producer()));
+                Ok(is_to_be_left)
             }
         }
-        Ok(())
     }
 
     fn on_probed(&mut self, probe: Probe, answer: Published) {

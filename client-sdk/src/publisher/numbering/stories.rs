@@ -104,6 +104,31 @@ fn a_busy_broker_is_given_its_time_and_then_everything_in_order() {
     assert_eq!(numbers(&story.sent()), [0, 1, 2]);
 }
 
+/// What a change of leader that does not come to an end looks like: no broker knows one, links break, and some batches may be stored.
+#[test]
+fn half_a_minute_without_a_leader_fails_nothing_and_keeps_the_order() {
+    let mut story = Story::new().publish(&[2, 1, 3]);
+    let begun = story.now;
+    let answers = [Code::NotReady, Code::RetryAfter, Code::MaybeStored, Code::ShuttingDown];
+    for (round, code) in answers.into_iter().cycle().enumerate() {
+        if story.now - begun > Duration::from_secs(40) {
+            break;
+        }
+        let sent = story.sent();
+        assert_eq!(numbers(&sent), [0, 2, 3], "always the same batches, under the same numbers");
+        if round % 5 == 4 {
+            story.numbering.handle_disconnected();
+        } else {
+            assert!(sent.iter().all(|(attempt, _)| story.refuse(*attempt, code, 0).is_empty()), "no fate is told");
+        }
+        story.now += Duration::from_secs(1);
+    }
+    let sent = story.sent();
+    assert_eq!(story.answer(sent[0].0, Published::AlreadyStored { first: Some(Offset(7)) }), [Ok(Some(7))]);
+    assert_eq!(story.answer(sent[1].0, Published::Stored { first: Offset(9) }), [Ok(Some(9))]);
+    assert_eq!(story.answer(sent[2].0, Published::Stored { first: Offset(10) }), [Ok(Some(10))]);
+}
+
 #[test]
 fn nothing_overtakes_a_batch_whose_answer_is_still_to_come() {
     let mut story = Story::new().publish(&[1, 1]);
