@@ -239,7 +239,7 @@ async fn a_connection_that_is_dead_on_the_new_network_is_given_up_soon() -> Resu
     proxy.cut(Cut::Both).await?;
     phone.client.network_changed().await?;
     let is_seeking = || matches!(phone.client.status(), Status::Connecting { .. });
-    // By itself a connection is given up after thirty seconds of silence.
+    // By itself a connection to the only broker is given up after thirty seconds of silence.
     until("the dead connection is given up", Duration::from_secs(10), is_seeking).await?;
     producer.publish(10..20).await?;
     proxy.heal().await?;

@@ -1,9 +1,12 @@
 //! A client that speaks the wire and nothing else: it sends whatever it is told, good or bad, and shows what comes back.
 //!
-//! For tests of what the SDK never does: garbage, forged lengths, requests out of turn, replayed or stopped streams.
+//! For tests of what the SDK never does: garbage, forged lengths, requests out of turn, replayed or stopped streams. And the other
+//! side: [`ScriptedBroker`], for tests of what the SDK makes of brokers that refuse, vanish and say what they should not.
 
 mod feed;
 mod http;
+mod manners;
+mod scripted;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -26,6 +29,8 @@ use crate::runner::BrokerProcess;
 
 pub use feed::{ChainCheck, RawFeed};
 pub use http::{HttpAnswer, RawHttp};
+pub use manners::{Manners, polite};
+pub use scripted::{Authority, ScriptedBroker, Seen};
 
 /// Nothing here takes long on loopback; a test that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
