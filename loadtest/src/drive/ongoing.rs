@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::{Pace, PublishReport, Stage, publish, until};
+use super::{Access, Pace, PublishReport, Stage, publish, until};
 
 /// A publisher that gives up would be a defect; a busy machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -31,10 +31,19 @@ impl Ongoing {
         pace: Pace,
         options: PublisherOptions,
     ) -> Result<Self> {
-        let client = stage.client("producer").await?;
+        Self::begin_at(&stage.access(), events, pace, options).await
+    }
+
+    pub async fn begin_at(
+        access: &Access,
+        events: impl Iterator<Item = Value> + Send + 'static,
+        pace: Pace,
+        options: PublisherOptions,
+    ) -> Result<Self> {
+        let client = access.client("producer").await?;
         let publisher = Arc::new(client.publisher(options));
         let stop = Arc::new(AtomicBool::new(false));
-        let (handed_over, oracle, stopping) = (Arc::clone(&publisher), Arc::clone(&stage.oracle), Arc::clone(&stop));
+        let (handed_over, oracle, stopping) = (Arc::clone(&publisher), Arc::clone(&access.oracle), Arc::clone(&stop));
         let task = tokio::spawn(async move {
             let events = events.take_while(move |_| !stopping.load(Ordering::Relaxed));
             publish(&handed_over, &oracle, 0, events, pace, |_| {}).await

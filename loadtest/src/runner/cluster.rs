@@ -221,8 +221,8 @@ impl ClusterProcesses {
     }
 }
 
-/// How many brokers the cluster counts as alive.
+/// How many brokers the cluster counts on.
 fn alive(status: &Value) -> usize {
     let brokers = status["brokers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    brokers.iter().filter(|broker| broker["state"] == "alive").count()
+    brokers.iter().filter(|broker| broker["away_for_ms"].is_null() && broker["reached"] == true).count()
 }
