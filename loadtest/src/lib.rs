@@ -6,6 +6,7 @@
 //! SDK, the command line and the network.
 
 pub mod bench;
+pub mod churn;
 pub mod demo;
 pub mod drive;
 pub mod fault_proxy;

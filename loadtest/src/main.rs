@@ -1,6 +1,7 @@
 use std::process::ExitCode;
 
 use anyport_loadtest::bench::{self, BenchArguments};
+use anyport_loadtest::churn::{self, ChurnArguments};
 use anyport_loadtest::fault_proxy::console::{self, ProxyArguments};
 use clap::{Parser, Subcommand};
 
@@ -20,10 +21,19 @@ struct Arguments {
 enum Command {
     /// The main job with real events, in under a minute: leave, lose the broker, come back to exactly what was missed.
     Demo,
+    /// A load, judged by the oracle.
+    #[command(subcommand)]
+    Run(Load),
     /// The figures, each beside a bare limit of this machine.
     Bench(BenchArguments),
     /// A bad network in a box, for tests in other languages: a UDP proxy that is told on stdin what to do.
     Proxy(ProxyArguments),
+}
+
+#[derive(Debug, Subcommand)]
+enum Load {
+    /// Three brokers, killed one after the other while clients roam between them.
+    Churn(ChurnArguments),
 }
 
 #[tokio::main]
@@ -31,6 +41,7 @@ async fn main() -> ExitCode {
     tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_writer(std::io::stderr).init();
     let clean = match Arguments::parse().command {
         Command::Demo => anyport_loadtest::demo::run().await,
+        Command::Run(Load::Churn(arguments)) => churn::run(arguments).await,
         Command::Bench(arguments) => bench::run(arguments).await.map(|()| true),
         Command::Proxy(arguments) => console::run(arguments).await.map(|()| true),
     };
