@@ -23,6 +23,7 @@ mod metadata_machine;
 mod network;
 mod oversight;
 mod partition_machine;
+mod placement;
 mod registry_machine;
 mod start;
 #[cfg(test)]
@@ -40,6 +41,7 @@ pub use leadership::{Leadership, LeadershipWatch};
 pub use members::{ChangeError, Members, Progress};
 pub use network::Network;
 pub use partition_machine::Applied;
+pub use placement::plan;
 pub use registry_machine::{EndCause, Ended};
 pub use start::{GroupOptions, Groups, StartError, start};
 pub use types::{Effect, SnapshotData, SnapshotFile};
