@@ -21,8 +21,9 @@ impl GroupId {
             .chain((0..partitions).map(|id| GroupId::Partition(PartitionId(id))))
     }
 
-    /// Three bytes that begin the group's keys in shared column families: kind, then number, big endian. Never reused.
-    pub(crate) fn code(self) -> [u8; 3] {
+    /// Three bytes that begin the group's keys in shared column families, and name it between brokers: kind, then number, big
+    /// endian. Never reused.
+    pub fn code(self) -> [u8; 3] {
         let (kind, number) = match self {
             GroupId::Metadata => (0, 0),
             GroupId::Registry(shard) => (1, shard),
@@ -30,6 +31,15 @@ impl GroupId {
         };
         let [high, low] = number.to_be_bytes();
         [kind, high, low]
+    }
+
+    pub fn from_code([kind, high, low]: [u8; 3]) -> Option<Self> {
+        match (kind, u16::from_be_bytes([high, low])) {
+            (0, 0) => Some(GroupId::Metadata),
+            (1, shard) => Some(GroupId::Registry(shard)),
+            (2, id) => Some(GroupId::Partition(PartitionId(id))),
+            _ => None,
+        }
     }
 }
 
@@ -40,5 +50,18 @@ impl fmt::Display for GroupId {
             GroupId::Registry(shard) => write!(f, "registry-{shard}"),
             GroupId::Partition(id) => write!(f, "partition-{id}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_found_by_its_code() {
+        for group in GroupId::all(300, 300) {
+            assert_eq!(GroupId::from_code(group.code()), Some(group));
+        }
+        assert_eq!([[0, 0, 1], [3, 0, 0]].map(GroupId::from_code), [None, None]);
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyport_protocol::ReplicaId;
-use openraft::ChangeMembers;
 use openraft::error::{ClientWriteError, RaftError};
+use openraft::{ChangeMembers, Membership};
 
 use super::group::Group;
 use super::types::from_raft_id;
@@ -105,22 +105,31 @@ impl Group {
     ) -> Result<(), ChangeError> {
         let wanted: BTreeSet<_> = voters.union(&learners).copied().collect();
         self.add(wanted.clone()).await?;
-        let now = self.members();
-        if now.voters != voters || !now.settled {
-            self.check_caught_up(voters.difference(&now.voters).copied())?;
+        let now = self.membership().await?;
+        let has: BTreeSet<_> = now.voter_ids().map(ReplicaId).collect();
+        if has != voters || now.get_joint_config().len() > 1 {
+            self.check_caught_up(voters.difference(&has).copied())?;
             let voters = voters.iter().map(|voter| voter.0).collect();
             self.change(ChangeMembers::ReplaceAllVoters(voters)).await?;
         }
-        let Members { voters, learners, .. } = self.members();
-        let gone: BTreeSet<u64> = voters.union(&learners).filter(|id| !wanted.contains(id)).map(|id| id.0).collect();
+        let now = self.membership().await?;
+        let gone: BTreeSet<u64> =
+            now.nodes().map(|(id, ())| *id).filter(|id| !wanted.contains(&ReplicaId(*id))).collect();
         if gone.is_empty() { Ok(()) } else { self.change(ChangeMembers::RemoveNodes(gone)).await }
     }
 
     async fn add(&self, replicas: BTreeSet<ReplicaId>) -> Result<(), ChangeError> {
-        let members = self.members();
+        let now = self.membership().await?;
         let missing: BTreeMap<u64, ()> =
-            replicas.into_iter().filter(|id| !members.contains(*id)).map(|id| (id.0, ())).collect();
+            replicas.into_iter().filter(|id| now.get_node(&id.0).is_none()).map(|id| (id.0, ())).collect();
         if missing.is_empty() { Ok(()) } else { self.change(ChangeMembers::AddNodes(missing)).await }
+    }
+
+    /// Asks the engine itself: what it publishes may be a moment old.
+    async fn membership(&self) -> Result<Membership<u64, ()>, ChangeError> {
+        let membership =
+            self.inner.raft.with_raft_state(|state| state.membership_state.effective().membership().clone());
+        membership.await.map_err(|fatal| ChangeError::Stopped { reason: fatal.to_string() })
     }
 
     fn check_caught_up(&self, mut replicas: impl Iterator<Item = ReplicaId>) -> Result<(), ChangeError> {

@@ -24,12 +24,17 @@ mod network;
 mod oversight;
 mod partition_machine;
 mod placement;
+mod receiving;
 mod registry_machine;
+mod sending;
+#[cfg(test)]
+mod several;
 mod start;
 #[cfg(test)]
 mod suite;
 mod timing;
 mod types;
+mod wire;
 
 pub use anyport_storage::metadata::Timing;
 pub use encoding::BadStored;

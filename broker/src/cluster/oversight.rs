@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyport_protocol::BrokerId;
@@ -15,6 +16,9 @@ use tokio::sync::watch;
 
 use super::group::Group;
 
+/// After so long without a piece the snapshot is not coming any more. It is installed after the last piece, too.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(10);
+
 /// What is known of one group, and what is asked of it.
 #[derive(Debug)]
 pub(super) struct Oversight {
@@ -22,8 +26,8 @@ pub(super) struct Oversight {
     quorum: watch::Sender<bool>,
     may_stand: AtomicBool,
     heartbeats: AtomicBool,
-    /// Takes in a snapshot. Its leader sends nothing else meanwhile, and is not gone.
-    receives: AtomicBool,
+    /// When a piece of a snapshot came last. The leader sends nothing else meanwhile, and is not gone.
+    received_at: Mutex<Option<Instant>>,
 }
 
 impl Default for Oversight {
@@ -32,7 +36,7 @@ impl Default for Oversight {
             quorum: watch::Sender::new(true),
             may_stand: AtomicBool::new(true),
             heartbeats: AtomicBool::new(true),
-            receives: AtomicBool::new(false),
+            received_at: Mutex::default(),
         }
     }
 }
@@ -59,12 +63,14 @@ impl Oversight {
         self.quorum.send_if_modified(|known| std::mem::replace(known, has_quorum) != has_quorum);
     }
 
-    fn may_stand(&self) -> bool {
-        self.may_stand.load(Ordering::Relaxed) && !self.receives.load(Ordering::Relaxed)
+    fn may_stand(&self, now: Instant) -> bool {
+        let received_at = *self.received_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let receives = received_at.is_some_and(|at| now.duration_since(at) < SNAPSHOT_PAUSE);
+        self.may_stand.load(Ordering::Relaxed) && !receives
     }
 
-    pub(super) fn receives_snapshot(&self, receives: bool) {
-        self.receives.store(receives, Ordering::Relaxed);
+    pub(super) fn receives_snapshot(&self, now: Instant) {
+        *self.received_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 }
 
@@ -87,7 +93,7 @@ impl Overseen {
         let (raft, oversight) = (&group.inner.raft, &group.inner.oversight);
         let server = raft.server_metrics().borrow().clone();
         let can_win = can_win(server.membership_config.membership(), reached, group.replica().broker());
-        raft.runtime_config().elect(can_win && oversight.may_stand());
+        raft.runtime_config().elect(can_win && oversight.may_stand(now));
         let leads = (server.state == ServerState::Leader).then_some(server.vote.leader_id.term);
         self.note_quorum(leads, now);
         if leads.is_some() && oversight.heartbeats.load(Ordering::Relaxed) {

@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use anyport_protocol::{ClientId, Incarnation, SubscriptionName};
 use anyport_storage::registry::{Command, CommandBatch, RegistryReader, Reply, SnapshotError};
@@ -49,7 +50,20 @@ pub(super) struct RegistryStateMachine {
     folder: Arc<Path>,
     /// A snapshot was made or installed since the start, and so one may be asked for.
     has_snapshot: bool,
+    /// The one that was asked for last. Whoever asks again gets the same, and need not be sent what it has of it.
+    sent: Option<Sent>,
 }
+
+/// A snapshot on its way, which serves until the log is purged beyond it.
+#[derive(Debug)]
+struct Sent {
+    meta: SnapshotMeta,
+    file: Arc<SnapshotFile>,
+    written: Instant,
+}
+
+/// How long a snapshot is kept for replicas that ask again. Then what it lacks may be more than what they have of it.
+const SENT_KEPT: Duration = Duration::from_secs(600);
 
 #[derive(Debug, thiserror::Error)]
 enum InstallError {
@@ -66,7 +80,7 @@ impl RegistryStateMachine {
         log_bytes: Arc<AtomicU64>,
         folder: Arc<Path>,
     ) -> Self {
-        Self { machine, ended, log_bytes, folder, has_snapshot: false }
+        Self { machine, ended, log_bytes, folder, has_snapshot: false, sent: None }
     }
 
     fn announce(&self, data: &anyport_storage::EntryData, replies: &[Reply]) {
@@ -111,6 +125,7 @@ impl RaftStateMachine<TypeConfig> for RegistryStateMachine {
         I: IntoIterator<Item = RaftEntry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        self.sent.take_if(|sent| sent.written.elapsed() > SENT_KEPT);
         let entries: Vec<LogEntry> = entries.into_iter().map(from_raft_entry).collect();
         let replies = self.machine.apply(&entries).map_err(|error| machine_write_failed(&error))?;
         for (entry, replies) in entries.iter().zip(&replies) {
@@ -124,6 +139,7 @@ impl RaftStateMachine<TypeConfig> for RegistryStateMachine {
 
     async fn get_snapshot_builder(&mut self) -> RegistrySnapshotBuilder {
         self.has_snapshot = true;
+        self.sent = None;
         self.log_bytes.store(0, Ordering::Relaxed);
         RegistrySnapshotBuilder { at: self.machine.applied(), membership: self.machine.membership() }
     }
@@ -135,6 +151,7 @@ impl RaftStateMachine<TypeConfig> for RegistryStateMachine {
     async fn install_snapshot(&mut self, _: &SnapshotMeta, data: Box<SnapshotData>) -> Result<(), StorageError> {
         in_place(|| self.install(&data)).map_err(|error| machine_write_failed(&error))?;
         self.has_snapshot = true;
+        self.sent = None;
         Ok(())
     }
 
@@ -142,13 +159,19 @@ impl RaftStateMachine<TypeConfig> for RegistryStateMachine {
         if !self.has_snapshot {
             return Ok(None);
         }
-        let (reader, path) = (self.machine.reader(), new_path(&self.folder));
-        in_place(|| write_snapshot(&reader, path)).map(Some)
+        if self.sent.is_none() {
+            let (reader, path) = (self.machine.reader(), new_path(&self.folder));
+            self.sent = Some(in_place(|| write_snapshot(&reader, path))?);
+        }
+        Ok(self.sent.as_ref().map(|Sent { meta, file, .. }| {
+            let snapshot = Box::new(SnapshotData::File(Arc::clone(file)));
+            Snapshot { meta: meta.clone(), snapshot }
+        }))
     }
 }
 
 /// Writes the shard as it is now, which may be further on than when the snapshot was made.
-fn write_snapshot(reader: &RegistryReader, path: PathBuf) -> Result<Snapshot, StorageError> {
+fn write_snapshot(reader: &RegistryReader, path: PathBuf) -> Result<Sent, StorageError> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(|error| machine_read_failed(&error))?;
     }
@@ -156,7 +179,7 @@ fn write_snapshot(reader: &RegistryReader, path: PathBuf) -> Result<Snapshot, St
     let written = reader.snapshot_to(&file.path).map_err(|error| machine_read_failed(&error))?;
     let membership = to_raft_membership(written.membership).map_err(|bad| machine_read_failed(&bad))?;
     let meta = snapshot_meta(written.applied, membership);
-    Ok(Snapshot { meta, snapshot: Box::new(SnapshotData::File(file)) })
+    Ok(Sent { meta, file: Arc::new(file), written: Instant::now() })
 }
 
 fn new_path(folder: &Path) -> PathBuf {

@@ -1,6 +1,7 @@
 //! What the consensus engine is told about our types, and the way between its words and the store's.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyport_storage::metadata;
 use anyport_storage::registry::Reply;
@@ -43,7 +44,7 @@ pub enum SnapshotData {
     /// Of a partition or of the metadata, which is some hundred bytes: a partition's retained log follows by ordinary replication.
     Bytes(Vec<u8>),
     /// Of a registry shard.
-    File(SnapshotFile),
+    File(Arc<SnapshotFile>),
 }
 
 /// A file that lives as long as somebody needs it.

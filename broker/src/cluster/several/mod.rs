@@ -1,0 +1,5 @@
+//! Groups of several replicas, in one process, on real stores: what the engine and its adapters do together.
+
+mod partitions;
+mod support;
+mod wires;
