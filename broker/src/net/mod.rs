@@ -4,6 +4,7 @@ mod cluster;
 mod connection;
 mod endpoint;
 mod peer;
+mod pipe;
 mod streams;
 mod tls;
 
@@ -13,6 +14,7 @@ pub use endpoint::{BindError, EndpointOptions, Keys, bind};
 pub use peer::{
     Goodbye, HandshakeError, OpenError, PeerAttempt, PeerConnection, PeerSocket, Purpose, UnreadFrame, UnreadStream,
 };
+pub use pipe::pipe;
 pub use streams::{FrameReader, FrameWriter, ReadError, WriteError};
 pub use tls::{DevAuthority, Identity, TlsError};
 

@@ -4,6 +4,8 @@ use anyport_protocol::message::{DecodeError, FrameBuffer, FrameHeader, FrameTooL
 use bytes::Bytes;
 use quinn::{RecvStream, SendStream, VarInt};
 
+use super::pipe::{PipeReader, PipeWriter};
+
 /// Read at a time; quinn hands over what it has, so a small stream costs no such buffer.
 const READ_BYTES: usize = 256 << 10;
 
@@ -42,16 +44,26 @@ impl From<quinn::WriteError> for WriteError {
     }
 }
 
+#[derive(Debug)]
+enum Source {
+    Quic(RecvStream),
+    Pipe(PipeReader),
+}
+
 /// Reads frames from one stream. Cancel-safe: what has arrived stays in the buffer.
 #[derive(Debug)]
 pub struct FrameReader {
-    stream: RecvStream,
+    source: Source,
     buffer: FrameBuffer,
 }
 
 impl FrameReader {
     pub(super) fn new(stream: RecvStream, body_bytes_max: usize) -> Self {
-        Self { stream, buffer: FrameBuffer::new(body_bytes_max) }
+        Self { source: Source::Quic(stream), buffer: FrameBuffer::new(body_bytes_max) }
+    }
+
+    pub(super) fn of_pipe(pipe: PipeReader, body_bytes_max: usize) -> Self {
+        Self { source: Source::Pipe(pipe), buffer: FrameBuffer::new(body_bytes_max) }
     }
 
     /// What the stream's opener says it is for.
@@ -70,49 +82,81 @@ impl FrameReader {
             if let Some(frame) = self.buffer.next_frame()? {
                 return Ok(Some(frame));
             }
-            match self.stream.read_chunk(READ_BYTES, true).await? {
-                Some(chunk) => self.buffer.extend(&chunk.bytes),
+            match self.next_chunk().await? {
+                Some(chunk) => self.buffer.extend(&chunk),
                 None if self.buffer.is_empty() => return Ok(None),
                 None => return Err(ReadError::Truncated),
             }
         }
     }
+
+    async fn next_chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
+        match &mut self.source {
+            Source::Quic(stream) => Ok(stream.read_chunk(READ_BYTES, true).await?.map(|chunk| chunk.bytes)),
+            Source::Pipe(pipe) => pipe.read_chunk().await,
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Sink {
+    Quic(SendStream),
+    Pipe(PipeWriter),
 }
 
 /// Writes whole frames to one stream.
 #[derive(Debug)]
 pub struct FrameWriter {
-    stream: SendStream,
+    sink: Sink,
 }
 
 impl FrameWriter {
     pub(super) fn new(stream: SendStream) -> Self {
-        Self { stream }
+        Self { sink: Sink::Quic(stream) }
+    }
+
+    pub(super) fn of_pipe(pipe: PipeWriter) -> Self {
+        Self { sink: Sink::Pipe(pipe) }
     }
 
     /// Higher goes first; streams of equal priority share.
     pub fn set_priority(&self, priority: i32) {
-        // Fails only for a stream that is already closed, which the next write reports.
-        let _ = self.stream.set_priority(priority);
+        if let Sink::Quic(stream) = &self.sink {
+            // Fails only for a stream that is already closed, which the next write reports.
+            let _ = stream.set_priority(priority);
+        }
     }
 
     /// Writes frames whole. Who drops this future half way must `reset` the stream.
     pub async fn write(&mut self, frames: &[u8]) -> Result<(), WriteError> {
-        Ok(self.stream.write_all(frames).await?)
+        let mut written = 0;
+        while written < frames.len() {
+            written += self.write_some(&frames[written..]).await?;
+        }
+        Ok(())
     }
 
     /// Writes as much as there is room for and says how much that was. Cancel-safe.
     pub async fn write_some(&mut self, frames: &[u8]) -> Result<usize, WriteError> {
-        Ok(self.stream.write(frames).await?)
+        match &mut self.sink {
+            Sink::Quic(stream) => Ok(stream.write(frames).await?),
+            Sink::Pipe(pipe) => pipe.write_some(frames).await,
+        }
     }
 
     /// Drops what the client has not yet got.
     pub fn reset(&mut self) {
-        let _ = self.stream.reset(VarInt::from_u32(0));
+        match &mut self.sink {
+            Sink::Quic(stream) => drop(stream.reset(VarInt::from_u32(0))),
+            Sink::Pipe(pipe) => pipe.end(),
+        }
     }
 
     /// Says that nothing follows; what was written still arrives.
     pub fn finish(&mut self) {
-        let _ = self.stream.finish();
+        match &mut self.sink {
+            Sink::Quic(stream) => drop(stream.finish()),
+            Sink::Pipe(pipe) => pipe.end(),
+        }
     }
 }
