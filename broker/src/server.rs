@@ -21,7 +21,7 @@ use crate::http::{HttpLimits, HttpListener, HttpServer};
 use crate::identity::{BadKey, TokenAuthority};
 use crate::net::{self, BindError, DevAuthority, EndpointOptions, Identity, Keys, Listener, TlsError};
 use crate::registry::RegistryHandle;
-use crate::serving::{Links, Partitions};
+use crate::serving::{Links, Notifier, Partitions};
 use crate::session::{self, ConnectionLimits, Push, SessionTable};
 use crate::shared::Broker;
 use anyport_protocol::message::GoAway;
@@ -99,6 +99,7 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server,
     let (links, grants) =
         (Links::alone(), ReadGrants::new(std::thread::available_parallelism().map_or(2, usize::from)));
     let partitions = Partitions::new(groups.facts.partitions, links.clone(), grants.clone());
+    let notifier = Notifier::start(links.clone());
     let registry = RegistryHandle::new(groups.facts.registry_shards, links, grants);
     groups.place(&partitions, &registry);
     let broker = Arc::new(Broker {
@@ -106,6 +107,7 @@ pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server,
         partitions,
         registry,
         sessions: SessionTable::default(),
+        notifier,
         tokens,
         epochs,
         relaxed: config.fsync != Fsync::Always,

@@ -10,7 +10,7 @@ use rustls::crypto::CryptoProvider;
 use crate::epochs::LogEpochs;
 use crate::identity::TokenAuthority;
 use crate::registry::RegistryHandle;
-use crate::serving::Partitions;
+use crate::serving::{Notifier, Partitions};
 use crate::session::SessionTable;
 
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Broker {
     pub partitions: Partitions,
     pub registry: RegistryHandle,
     pub sessions: SessionTable,
+    /// Of other brokers' sessions.
+    pub notifier: Notifier,
     pub tokens: TokenAuthority,
     pub epochs: LogEpochs,
     /// Acks may come before the sync.

@@ -172,7 +172,7 @@ fn to_client() -> impl Strategy<Value = ToClient> {
         }
         .into()),
         (any::<(u64, u64)>(), vec(state(), 0..4)).prop_map(|((epoch, registry_index), subscriptions)| {
-            SessionOpened { epoch: SessionEpoch(epoch), registry_index, subscriptions }.into()
+            SessionOpened { epoch: SessionEpoch(epoch), registry_index, subscriptions, unfenced: epoch % 2 == 1 }.into()
         }),
         (outcome, state(), any::<u64>()).prop_map(|(outcome, state, registry_index)| Subscribed {
             outcome,

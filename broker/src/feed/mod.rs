@@ -14,7 +14,7 @@ mod read;
 mod state;
 mod task;
 
-pub(crate) use read::{Caught, catch_up};
+pub(crate) use read::{Caught, Frames, catch_up, write_frames};
 
 pub use delivery::{DeliveryHandle, DeliveryOptions, Trouble};
 pub use grants::ReadGrants;

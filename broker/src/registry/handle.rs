@@ -2,23 +2,31 @@
 
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use anyport_protocol::{ClientId, Code, Fault};
+use anyport_storage::GroupId;
 use anyport_storage::registry::{ClientRecord, Command, RegistryReader, Reply};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::remote;
 use crate::cluster::Group;
 use crate::feed::ReadGrants;
-use crate::serving::Links;
+use crate::serving::{Links, no_replica};
 
 /// Commands that wait for a shard's task.
 pub(super) const COMMANDS_MAX: usize = 4096;
 
 const BUSY_RETRY_MS: u32 = 50;
-const NO_REPLICA_RETRY_MS: u32 = 200;
 
-pub(super) type Outcome = Result<(Reply, u64), Fault>;
+/// How long a replica that is behind is given to catch up with what a client has seen.
+const CATCH_UP_TIMEOUT: Duration = Duration::from_millis(500);
+const CATCH_UP_POLL: Duration = Duration::from_millis(5);
+
+/// The reply, and the index it was applied at.
+pub type Outcome = Result<(Reply, u64), Fault>;
 
 /// A command, and who waits for its reply.
 #[derive(Debug)]
@@ -47,6 +55,29 @@ impl Shard {
         // One that was taken and is not answered may have been proposed.
         outcome.await.unwrap_or_else(|_| Err(stopped(Code::MaybeStored)))
     }
+
+    fn leads(&self) -> bool {
+        self.group.leadership().is_leader()
+    }
+
+    /// Waits a moment until what is applied reaches an index; returns how far it does.
+    async fn reach(&self, index: u64) -> Result<u64, Fault> {
+        let give_up = Instant::now() + CATCH_UP_TIMEOUT;
+        loop {
+            let applied = self.group.applied().map_or(0, |id| id.index);
+            if applied >= index {
+                return Ok(applied);
+            }
+            if Instant::now() >= give_up {
+                let text = format!(
+                    "the replica of {} here has applied {applied}, and the client has seen {index}",
+                    self.group.id()
+                );
+                return Err(Fault::retry_after(Code::RetryAfter, BUSY_RETRY_MS, text));
+            }
+            tokio::time::sleep(CATCH_UP_POLL).await;
+        }
+    }
 }
 
 impl fmt::Debug for Shard {
@@ -69,7 +100,6 @@ pub struct RegistryHandle {
 struct Shared {
     /// By number: the replica that this broker serves from, which may come and go.
     placed: Box<[RwLock<Option<Shard>>]>,
-    #[expect(dead_code, reason = "the way to other brokers comes next")]
     links: Links,
     grants: ReadGrants,
 }
@@ -108,33 +138,56 @@ impl RegistryHandle {
 
     /// Returns the reply once it is durable and applied, with the index it was applied at. A command whose fate is not known is
     /// `MaybeStored`: sending it again is safe.
-    pub async fn apply(&self, command: Command) -> Result<(Reply, u64), Fault> {
+    pub async fn apply(&self, command: Command) -> Outcome {
         let shard = self.shard_of(command.client());
         match self.placed(shard) {
-            Some(placed) => placed.apply(command).await,
-            None => Err(no_replica(shard)),
+            Some(placed) if placed.leads() => placed.apply(command).await,
+            placed => remote::apply(&self.shared.links, GroupId::Registry(shard), placed, command).await,
+        }
+    }
+
+    /// Applies a command that another broker was asked for, if this one leads: it is not sent on. Otherwise the fault's value is the
+    /// broker that may.
+    pub async fn apply_here(&self, command: Command) -> Outcome {
+        let shard = self.shard_of(command.client());
+        match self.placed(shard) {
+            Some(placed) if placed.leads() => placed.apply(command).await,
+            _ => Err(remote::not_led_here(&self.shared.links, GroupId::Registry(shard))),
         }
     }
 
     /// The record as applied, with the index up to which that is: at least `seen`, which another broker may have told the client.
     pub async fn record(&self, client: ClientId, seen: u64) -> Result<(Option<ClientRecord>, u64), Fault> {
-        let _ = seen;
+        match self.record_here(client, seen).await {
+            Ok(found) => Ok(found),
+            Err(fault) if fault.is(Code::StoreFailed) => Err(fault),
+            Err(_) => remote::record(&self.shared.links, GroupId::Registry(self.shard_of(client)), client, seen).await,
+        }
+    }
+
+    /// The same from the replica that is placed here, if it gets that far in a moment.
+    pub async fn record_here(&self, client: ClientId, seen: u64) -> Result<(Option<ClientRecord>, u64), Fault> {
         let shard = self.shard_of(client);
-        let Some(placed) = self.placed(shard) else { return Err(no_replica(shard)) };
+        let placed = self.placed(shard).ok_or_else(|| no_replica(GroupId::Registry(shard)))?;
         // Before the row, which may be newer.
-        let index = placed.group.applied().map_or(0, |id| id.index);
+        let index = placed.reach(seen).await?;
         let record = self.shared.grants.run(move || placed.reader.record(client)).await;
         let record = record.map_err(|error| Fault::new(Code::StoreFailed, error.to_string()))?;
         Ok((record, index))
+    }
+
+    /// Whether a replica of this client's shard is placed here.
+    pub fn has(&self, client: ClientId) -> bool {
+        self.placed(self.shard_of(client)).is_some()
+    }
+
+    /// Whether this broker leads this client's shard.
+    pub fn leads(&self, client: ClientId) -> bool {
+        self.placed(self.shard_of(client)).is_some_and(|placed| placed.leads())
     }
 
     fn shard_of(&self, client: ClientId) -> u16 {
         let shard = xxh3_64(client.as_bytes()) % self.shared.placed.len() as u64;
         u16::try_from(shard).expect("below the number of shards")
     }
-}
-
-fn no_replica(shard: u16) -> Fault {
-    let text = format!("no replica of registry shard {shard} can be reached from here");
-    Fault::retry_after(Code::NotReady, NO_REPLICA_RETRY_MS, text)
 }

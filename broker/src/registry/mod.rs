@@ -5,6 +5,7 @@
 
 mod handle;
 mod housekeeping;
+mod remote;
 mod task;
 
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::cluster::{EndCause, Ended};
-pub use handle::{RegistryHandle, Shard};
+pub use handle::{Outcome, RegistryHandle, Shard};
 pub use housekeeping::Housekeeping;
 
 use crate::cluster::Group;

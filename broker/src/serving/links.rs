@@ -3,11 +3,16 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use anyport_protocol::BrokerId;
+use anyport_protocol::{BrokerId, Code, Fault};
 use anyport_storage::GroupId;
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
 
 use crate::cluster::Leaders;
-use crate::peer::{Alone, Peers};
+use crate::peer::{Alone, Call, Link, PeerError, Peers};
+
+const NO_REPLICA_RETRY_MS: u32 = 200;
+const NO_ANSWER_RETRY_MS: u32 = 100;
 
 /// Which brokers have a replica of each group, the nearest first. Clones share what they know.
 #[derive(Clone, Debug, Default)]
@@ -64,4 +69,44 @@ impl Links {
         }
         candidates
     }
+}
+
+impl Links {
+    /// Has one broker do something. The fault says whether it may have been done.
+    pub(crate) async fn ask(
+        &self,
+        broker: BrokerId,
+        call: Call,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, Fault> {
+        match timeout_at(deadline, self.peers.call(broker, Link::Bulk, call, body)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(PeerError::Refused { fault, .. })) => Err(fault),
+            Ok(Err(error @ PeerError::Unreachable { .. })) => {
+                Err(Fault::retry_after(Code::NotReady, NO_ANSWER_RETRY_MS, error.to_string()))
+            }
+            Ok(Err(error @ PeerError::Lost { .. })) => Err(Fault::new(Code::MaybeStored, error.to_string())),
+            Err(_) => Err(Fault::new(Code::MaybeStored, format!("broker {broker} did not answer in time"))),
+        }
+    }
+
+    /// Asks one broker something that changes nothing there.
+    pub(crate) async fn inquire(
+        &self,
+        broker: BrokerId,
+        call: Call,
+        body: Bytes,
+        deadline: Instant,
+    ) -> Result<Bytes, Fault> {
+        self.ask(broker, call, body, deadline).await.map_err(|fault| match fault.code() {
+            Some(Code::MaybeStored) => Fault::retry_after(Code::RetryAfter, NO_ANSWER_RETRY_MS, fault.text),
+            _ => fault,
+        })
+    }
+}
+
+pub(crate) fn no_replica(group: GroupId) -> Fault {
+    let text = format!("no replica of {group} can be reached from here");
+    Fault::retry_after(Code::NotReady, NO_REPLICA_RETRY_MS, text)
 }

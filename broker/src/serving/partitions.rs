@@ -6,14 +6,19 @@ use anyport_protocol::filter::Filter;
 use anyport_protocol::message::feed::FeedId;
 use anyport_protocol::message::publish::{PublishBatch, Published};
 use anyport_protocol::{Code, Fault, Offset, PartitionId, WallMs};
-use anyport_storage::Bounds;
-use futures_util::future::{Either, join_all, ready};
+use anyport_storage::{Bounds, GroupId};
+use futures_util::future::{Either, ready};
 
-use super::Links;
+use super::beginners::Beginners;
+use super::forwarding::Forwarding;
+use super::links::no_replica;
+use super::tail::Tail;
+use super::words::{FindAnswer, Sought};
+use super::{Links, reading};
 use crate::feed::{Caught, ReadGrants, catch_up};
 use crate::partition::{FollowAnswer, FollowRequest, FollowerId, PartitionHandle};
 
-const NO_REPLICA_RETRY_MS: u32 = 200;
+const NOT_LED_RETRY_MS: u32 = 50;
 
 /// A handle on all partitions; clones share it.
 #[derive(Clone, Debug)]
@@ -25,7 +30,10 @@ pub struct Partitions {
 struct Shared {
     /// By id: the replica that this broker serves from, which may come and go.
     placed: Box<[RwLock<Option<PartitionHandle>>]>,
-    #[expect(dead_code, reason = "the way to other brokers comes next")]
+    /// By id: how the others are followed.
+    tails: Box<[Tail]>,
+    forwarding: Forwarding,
+    beginners: Beginners,
     links: Links,
     grants: ReadGrants,
 }
@@ -33,7 +41,9 @@ struct Shared {
 impl Partitions {
     pub fn new(count: u16, links: Links, grants: ReadGrants) -> Self {
         let placed = (0..count).map(|_| RwLock::default()).collect();
-        Self { shared: Arc::new(Shared { placed, links, grants }) }
+        let tails = (0..count).map(PartitionId).map(Tail::new).collect();
+        let (forwarding, beginners) = (Forwarding::new(links.clone()), Beginners::default());
+        Self { shared: Arc::new(Shared { placed, tails, forwarding, beginners, links, grants }) }
     }
 
     pub fn count(&self) -> u16 {
@@ -50,6 +60,9 @@ impl Partitions {
         if let Some(earlier) = self.replace(id, Some(handle)) {
             earlier.dismiss_followers();
         }
+        if let Some(tail) = self.shared.tails.get(usize::from(id.0)) {
+            tail.close();
+        }
     }
 
     /// From here on this broker serves from others' replicas; those who follow its own go on there.
@@ -64,6 +77,10 @@ impl Partitions {
         std::mem::replace(&mut *place.write().unwrap_or_else(PoisonError::into_inner), handle)
     }
 
+    pub(super) fn grants(&self) -> &ReadGrants {
+        &self.shared.grants
+    }
+
     /// The replica placed here, if there is one.
     pub fn placed(&self, id: PartitionId) -> Option<PartitionHandle> {
         let place = self.shared.placed.get(usize::from(id.0))?;
@@ -74,27 +91,78 @@ impl Partitions {
         Way { id, partitions: self.clone() }
     }
 
-    /// Hands a batch over before it returns, so that batches of one caller keep their order; the future is the outcome.
+    /// Hands a batch over before it returns, to the partition's leader wherever that is, so that batches of one caller keep their
+    /// order; the future is the outcome.
     pub fn publish(&self, batch: PublishBatch) -> impl Future<Output = Published> + Send + use<> {
+        let numbered = self.shared.beginners.handle_batch(&batch);
+        let (outcome, shared) = (self.hand_over(batch), Arc::clone(&self.shared));
+        async move { shared.beginners.handle_answer(numbered, outcome.await) }
+    }
+
+    fn hand_over(&self, batch: PublishBatch) -> impl Future<Output = Published> + Send + use<> {
         let id = batch.partition;
         if id.0 >= self.count() {
             let text = format!("partition {id} of {}", self.count());
             return Either::Left(ready(Published::Refused(Fault::new(Code::UnknownPartition, text))));
         }
-        match self.placed(id) {
-            Some(placed) => Either::Right(placed.publish(batch)),
-            None => Either::Left(ready(Published::Refused(no_replica(id)))),
+        let placed = self.placed(id);
+        if let Some(open) = placed.as_ref().filter(|placed| placed.is_open()) {
+            return Either::Right(Either::Left(open.publish(batch)));
+        }
+        let group = GroupId::Partition(id);
+        // Any of the others knows better than nobody who leads.
+        match (self.shared.links.leader(group).or_else(|| self.shared.links.candidates(group).first().copied()), placed)
+        {
+            (Some(broker), _) => Either::Right(Either::Right(self.shared.forwarding.publish(broker, batch))),
+            // It says itself why it takes none.
+            (None, Some(placed)) => Either::Right(Either::Left(placed.publish(batch))),
+            (None, None) => Either::Left(ready(Published::Refused(no_replica(group)))),
         }
     }
 
-    /// Where each partition begins and ends, by id.
-    pub async fn bounds(&self) -> Vec<Result<Bounds, Fault>> {
-        join_all(self.ids().map(|id| async move { self.way(id).bounds().await })).await
+    /// Takes a batch that another broker has forwarded, if it is to be taken here: it is not sent on. Otherwise the fault's value is the
+    /// broker that may lead.
+    pub fn publish_here(&self, batch: PublishBatch) -> impl Future<Output = Published> + Send + use<> {
+        let id = batch.partition;
+        match self.placed(id).filter(PartitionHandle::is_open) {
+            Some(open) => Either::Left(open.publish(batch)),
+            None => {
+                let leader = self.shared.links.leader(GroupId::Partition(id));
+                let text = format!("partition {id} is not open at broker {}", self.shared.links.own);
+                let fault = Fault::retry_after(Code::NotReady, NOT_LED_RETRY_MS, text);
+                let value = leader.map(|leader| u64::from(leader.0));
+                Either::Right(ready(Published::Refused(Fault { value, ..fault })))
+            }
+        }
     }
 
-    /// Each partition's tail, by id; none where it cannot be learnt now.
+    /// Where each partition begins and ends, by id; none where it cannot be learnt in time.
+    pub async fn bounds(&self) -> Vec<Option<Bounds>> {
+        self.learn(|id| self.placed(id).map(|placed| placed.bounds()), |bounds| bounds).await
+    }
+
+    /// Each partition's tail, by id; none where it cannot be learnt in time.
     pub async fn tails(&self) -> Vec<Option<Offset>> {
-        self.bounds().await.into_iter().map(|bounds| bounds.ok().map(|bounds| bounds.tail)).collect()
+        let known = |id: PartitionId| {
+            let placed = self.placed(id).map(|placed| placed.bounds().tail);
+            placed.or_else(|| self.shared.tails[usize::from(id.0)].known())
+        };
+        self.learn(known, |bounds| bounds.tail).await
+    }
+
+    /// What is known here, and for all else where the logs begin and end elsewhere.
+    async fn learn<T: Copy>(
+        &self,
+        known: impl Fn(PartitionId) -> Option<T>,
+        of: impl Fn(Bounds) -> T,
+    ) -> Vec<Option<T>> {
+        let known: Vec<Option<T>> = self.ids().map(known).collect();
+        let missing: Vec<_> = self.ids().zip(&known).filter(|(_, known)| known.is_none()).map(|(id, _)| id).collect();
+        if missing.is_empty() {
+            return known;
+        }
+        let found = reading::bounds(&self.shared.links, &missing).await;
+        self.ids().zip(known).map(|(id, known)| known.or_else(|| found.get(&id).map(|bounds| of(*bounds)))).collect()
     }
 }
 
@@ -110,14 +178,6 @@ impl Way {
         self.id
     }
 
-    /// Retained events, as far as they are applied where it is asked. The true tail may be further on, never less.
-    pub async fn bounds(&self) -> Result<Bounds, Fault> {
-        match self.placed() {
-            Some(placed) => Ok(placed.bounds()),
-            None => Err(no_replica(self.id)),
-        }
-    }
-
     /// Reads a piece of the log through a filter into the frames of a feed.
     pub async fn read(&self, feed: FeedId, filter: &Filter, from: Offset, bytes_max: usize) -> Result<Caught, Fault> {
         match self.placed() {
@@ -125,7 +185,10 @@ impl Way {
                 let filter = filter.clone();
                 self.in_placed(placed, move |placed| catch_up(placed.reader(), feed, &filter, from, bytes_max)).await
             }
-            None => Err(no_replica(self.id)),
+            None => {
+                let known_tail = self.tail().known().unwrap_or_default();
+                reading::read(&self.shared().links, feed, filter, from, bytes_max, known_tail).await
+            }
         }
     }
 
@@ -133,7 +196,10 @@ impl Way {
     pub async fn offset_at(&self, wall: WallMs) -> Result<Offset, Fault> {
         match self.placed() {
             Some(placed) => self.in_placed(placed, move |placed| placed.reader().offset_at(wall)).await,
-            None => Err(no_replica(self.id)),
+            None => match reading::find(&self.shared().links, self.id, Sought::OffsetAt(wall)).await? {
+                FindAnswer::OffsetAt(offset) => Ok(offset),
+                FindAnswer::AppendedAt(_) => unreachable!("an answer of the kind that was asked for"),
+            },
         }
     }
 
@@ -141,7 +207,10 @@ impl Way {
     pub async fn appended_at(&self, offset: Offset) -> Result<Option<WallMs>, Fault> {
         match self.placed() {
             Some(placed) => self.in_placed(placed, move |placed| placed.reader().appended_at(offset)).await,
-            None => Err(no_replica(self.id)),
+            None => match reading::find(&self.shared().links, self.id, Sought::AppendedAt(offset)).await? {
+                FindAnswer::AppendedAt(wall) => Ok(wall),
+                FindAnswer::OffsetAt(_) => unreachable!("an answer of the kind that was asked for"),
+            },
         }
     }
 
@@ -149,15 +218,25 @@ impl Way {
     pub async fn follow(&self, request: FollowRequest) -> FollowAnswer {
         match self.placed() {
             Some(placed) => placed.follow(request).await,
-            None => FollowAnswer::Gone,
+            None => self.tail().follow(&self.shared().links, request).await,
         }
     }
 
     /// Dismisses a follower, who may still find in its sink what was sent before.
     pub fn unfollow(&self, follower: FollowerId) {
+        // It may have begun where it would not begin now; the name of a follower is never used twice.
         if let Some(placed) = self.placed() {
             placed.unfollow(follower);
         }
+        self.tail().unfollow(follower);
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.partitions.shared
+    }
+
+    fn tail(&self) -> &Tail {
+        &self.shared().tails[usize::from(self.id.0)]
     }
 
     fn placed(&self) -> Option<PartitionHandle> {
@@ -172,9 +251,4 @@ impl Way {
         let read = self.partitions.shared.grants.run(move || read(&placed)).await;
         read.map_err(|error| Fault::new(Code::StoreFailed, error.to_string()))
     }
-}
-
-fn no_replica(id: PartitionId) -> Fault {
-    let text = format!("no replica of partition {id} can be reached from here");
-    Fault::retry_after(Code::NotReady, NO_REPLICA_RETRY_MS, text)
 }

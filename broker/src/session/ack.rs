@@ -11,7 +11,7 @@ use crate::clock;
 impl Control {
     /// Answered when durable, out of turn: a commit must not hold up credit.
     pub(super) fn on_ack(&self, ack: Ack) -> Result<Next, Fault> {
-        let session = self.session()?;
+        let session = self.fenced_session()?;
         self.check_moves(&ack.cursors)?;
         let command =
             Command::Cursors { client: session.client, epoch: session.epoch, cursors: ack.cursors, now: clock::wall() };

@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::open::Session;
+use super::open::{Opening, Session};
 use super::table::{PUSHES, Push};
-use super::touch;
+use super::{open, touch};
 use crate::feed::Trouble;
 use crate::net::{Connection, FrameReader, FrameWriter, ReadError};
 use crate::spans::number;
@@ -37,6 +37,8 @@ pub(super) struct Control {
     pub(super) login: watch::Sender<Option<ClientId>>,
     pub(super) pushes: mpsc::Sender<Push>,
     pub(super) troubles: mpsc::UnboundedSender<Trouble>,
+    /// The registry's answer to the opening of a session that is served without it meanwhile.
+    pub(super) opening: Option<Opening>,
     /// When the registry is to hear that the session's subscriptions are in use.
     pub(super) touch_at: Option<Instant>,
     writer: FrameWriter,
@@ -47,6 +49,9 @@ pub(super) struct Control {
 
 /// Who has not said who it is after so long will not, and must not hold a connection by keeping it alive.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What needs the registry waits for its quorum, which takes an election or more.
+const UNFENCED_RETRY_MS: u32 = 500;
 
 /// Above every feed stream: an answer must not wait behind a replay.
 const CONTROL_PRIORITY: i32 = 2;
@@ -81,6 +86,7 @@ impl Control {
             login,
             pushes,
             troubles,
+            opening: None,
             touch_at: None,
             writer,
             pushes_in,
@@ -100,6 +106,7 @@ impl Control {
                     self.connection.close(Code::NotLoggedIn, "nobody logged in in time");
                     return Ok(());
                 }
+                opened = open::opened(&mut self.opening), if self.opening.is_some() => self.on_fenced(opened).await,
                 () = touch::due(self.touch_at) => self.touch().await,
                 Some((request, answer)) = self.acks.next(), if !self.acks.is_empty() => self.send(request, &answer).await,
                 frame = reader.next(), if self.acks.len() < ACKS_WAITING_MAX => match frame? {
@@ -188,7 +195,7 @@ impl Control {
         let _ = self.writer.write(&frame).await;
     }
 
-    async fn on_push(&mut self, push: Push) {
+    pub(super) async fn on_push(&mut self, push: Push) {
         match push {
             Push::TakenOver(taken) => {
                 // Ended first, so that nothing is delivered after the notice.
@@ -226,6 +233,16 @@ impl Control {
             Some(epoch) => Fault::new(Code::StaleEpoch, "a newer session of this client has begun").with_value(epoch.0),
             None => Fault::new(Code::NoSession, "open a session first"),
         })
+    }
+
+    /// A session whose opening the registry has taken: only that keeps an older one from acting.
+    pub(super) fn fenced_session(&self) -> Result<&Session, Fault> {
+        let session = self.session()?;
+        if session.is_fenced {
+            return Ok(session);
+        }
+        let text = "the registry has no quorum to take this now; events are delivered meanwhile";
+        Err(Fault::retry_after(Code::NotReady, UNFENCED_RETRY_MS, text))
     }
 
     /// Early data may be a replay by somebody who recorded it; what is not idempotent waits until it cannot be.

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::Push;
 use crate::Broker;
 use crate::registry::{EndCause, Ended};
+use crate::serving::Notice;
 
 /// Runs until the registry stops.
 pub async fn announce_ended(broker: Arc<Broker>, mut ended: mpsc::Receiver<Ended>) {
@@ -22,6 +23,11 @@ pub async fn announce_ended(broker: Arc<Broker>, mut ended: mpsc::Receiver<Ended
                 Fault::new(Code::SubscriptionRemoved, format!("another command removed subscription {name}"))
             }
         };
-        broker.sessions.push(client, Push::SubscriptionEnded(SubscriptionEnded { name, incarnation, fault }));
+        let ended = SubscriptionEnded { name, incarnation, fault };
+        // Every replica announces what it applies; for brokers that have none the leader does.
+        if broker.registry.leads(client) {
+            broker.notifier.tell(Notice::SubscriptionEnded { client, ended: ended.clone() });
+        }
+        broker.sessions.push(client, Push::SubscriptionEnded(ended));
     }
 }

@@ -13,6 +13,7 @@ use anyport_storage::registry::SubscriptionRecord;
 use futures_util::future::try_join_all;
 
 use super::control::{Control, Next, refused};
+use super::subscribe::not_known_now;
 use crate::{Broker, clock};
 
 impl Control {
@@ -36,7 +37,8 @@ async fn listed(
 ) -> Result<SubscriptionList, Fault> {
     let (record, _) = broker.registry.record(client, 0).await?;
     let record = record.ok_or_else(|| Fault::new(Code::UnknownClient, "no such client is registered here"))?;
-    let bounds: Vec<Bounds> = broker.partitions.bounds().await.into_iter().collect::<Result<_, _>>()?;
+    let bounds: Option<Vec<Bounds>> = broker.partitions.bounds().await.into_iter().collect();
+    let bounds = bounds.ok_or_else(not_known_now)?;
     let comes_after = |subscription: &&SubscriptionRecord| after.is_none_or(|after| subscription.name > *after);
     let mut found: Vec<_> = record.subscriptions.iter().filter(comes_after).collect();
     found.sort_by_key(|subscription| &subscription.name);

@@ -18,4 +18,5 @@ mod touch;
 
 pub use connection::{ConnectionLimits, serve};
 pub use ended::announce_ended;
+pub(crate) use publish::answer_batches;
 pub use table::{Push, SessionTable};

@@ -1,24 +1,42 @@
 //! Opening a session: one request resumes every subscription with its positions.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyport_protocol::filter::Filter;
 use anyport_protocol::message::{
-    CloseSession, Credit, FeedState, OpenSession, Reopen, ResumePoint, SessionClosed, SessionOpened, SubscriptionState,
+    CloseSession, Credit, FeedState, GoAway, OpenSession, Reopen, ResumePoint, SessionClosed, SessionOpened,
+    SubscriptionState, TakenOver,
 };
 use anyport_protocol::{ClientId, Code, Cursor, Fault, Incarnation, Nonce, Offset, SessionEpoch, SubscriptionName};
-use anyport_storage::registry::{Command, Reply, SubscriptionRecord};
+use anyport_storage::registry::{ClientRecord, Command, Reply, SubscriptionRecord};
+use futures_util::future::BoxFuture;
+use tokio::time::{sleep, timeout};
 
+use super::Push;
 use super::control::{Control, Next};
 use crate::feed::{DeliveryHandle, DeliveryOptions};
-use crate::serving::Way;
+use crate::serving::{Notice, Way};
 use crate::spans::number;
 use crate::{Broker, clock};
+
+/// An opening that takes longer cannot commit for now: the session begins without.
+const UNFENCED_AFTER: Duration = Duration::from_secs(1);
+
+/// Between two attempts at an opening that did not commit.
+const OPEN_PAUSE: Duration = Duration::from_millis(200);
+
+/// The registry's answer to an opening, whenever it comes.
+pub(super) type Opening = BoxFuture<'static, Result<(ClientRecord, u64), Fault>>;
 
 /// The open session of a connection.
 pub(super) struct Session {
     pub(super) client: ClientId,
     pub(super) epoch: SessionEpoch,
+    nonce: Nonce,
+    /// The registry has taken its opening.
+    pub(super) is_fenced: bool,
     subscriptions: HashMap<Incarnation, Subscription>,
 }
 
@@ -46,6 +64,12 @@ impl Session {
         self.subscriptions.contains_key(&incarnation)
     }
 
+    /// Whether these are its subscriptions.
+    fn is_of(&self, record: &ClientRecord) -> bool {
+        record.subscriptions.len() == self.subscriptions.len()
+            && record.subscriptions.iter().all(|subscription| self.knows(subscription.incarnation))
+    }
+
     pub(super) fn incarnations(&self) -> impl Iterator<Item = Incarnation> {
         self.subscriptions.keys().copied()
     }
@@ -63,19 +87,53 @@ impl Session {
 impl Control {
     pub(super) async fn on_open(&mut self, open: OpenSession) -> Result<Next, Fault> {
         let client = self.client()?;
-        let (epoch, nonce) = (open.epoch, open.nonce);
-        let (reply, registry_index) =
-            self.broker.command(Command::Open { client, epoch, nonce, now: clock::wall() }).await?;
-        let Reply::Opened { record } = reply else {
-            unreachable!("Open is answered by Opened or a refusal: {reply:?}")
+        self.opening = None;
+        let mut opening = opening(Arc::clone(&self.broker), client, open.epoch, open.nonce);
+        let opened = match timeout(UNFENCED_AFTER, &mut opening).await {
+            Ok(opened) => {
+                let (record, registry_index) = opened?;
+                let opened = self.begin(client, &open, &record, registry_index, true).await?;
+                self.announce(client, open.epoch, open.nonce);
+                opened
+            }
+            Err(_) => {
+                let opened = self.begin_unfenced(client, &open).await?;
+                self.opening = Some(opening);
+                opened
+            }
         };
+        metrics::counter!("anyport_sessions_opened_total").increment(1);
+        Ok(Next::Answer(opened.into()))
+    }
 
+    /// Serves from the record as far as it is committed, while the opening is tried on. Safe, because cursors alone are fenced, and
+    /// none is moved: acks stay with the client.
+    async fn begin_unfenced(&mut self, client: ClientId, open: &OpenSession) -> Result<SessionOpened, Fault> {
+        let (record, registry_index) = self.broker.registry.record(client, open.registry_seen).await?;
+        let record = record.ok_or_else(|| Fault::new(Code::UnknownClient, "no such client is registered here"))?;
+        if record.epoch > open.epoch || (record.epoch == open.epoch && record.nonce != open.nonce) {
+            let text = format!("a later session, of epoch {}, has taken over", record.epoch);
+            return Err(Fault::new(Code::StaleEpoch, text).with_value(record.epoch.0));
+        }
+        tracing::debug!(%client, "the registry does not commit; the session is served unfenced");
+        self.begin(client, open, &record, registry_index, false).await
+    }
+
+    async fn begin(
+        &mut self,
+        client: ClientId,
+        open: &OpenSession,
+        record: &ClientRecord,
+        registry_index: u64,
+        is_fenced: bool,
+    ) -> Result<SessionOpened, Fault> {
+        let OpenSession { epoch, nonce, resume, .. } = open;
         self.end_session();
         let tails = self.broker.partitions.tails().await;
-        let mut session = Session { client, epoch, subscriptions: HashMap::new() };
+        let mut session = Session { client, epoch: *epoch, nonce: *nonce, is_fenced, subscriptions: HashMap::new() };
         let mut subscriptions = Vec::with_capacity(record.subscriptions.len());
         for subscription in &record.subscriptions {
-            let resume = open.resume.iter().find(|point| point.incarnation == subscription.incarnation);
+            let resume = resume.iter().find(|point| point.incarnation == subscription.incarnation);
             let state = subscription_state(&self.broker, subscription, resume, &tails);
             session.take_up(&state, compile_stored(&subscription.filter)?);
             subscriptions.push(state);
@@ -83,19 +141,37 @@ impl Control {
         tracing::Span::current().record("subscriptions", number(subscriptions.len() as u64));
         self.session = Some(session);
         self.touched();
-        self.announce(client, epoch, nonce);
-        metrics::counter!("anyport_sessions_opened_total").increment(1);
-        Ok(Next::Answer(SessionOpened { epoch, registry_index, subscriptions }.into()))
+        Ok(SessionOpened { epoch: *epoch, registry_index, subscriptions, unfenced: !is_fenced })
+    }
+
+    /// The registry has answered the opening of a session that is served unfenced.
+    pub(super) async fn on_fenced(&mut self, opened: Result<(ClientRecord, u64), Fault>) {
+        self.opening = None;
+        let Some(session) = &mut self.session else { return };
+        let (client, epoch, nonce) = (session.client, session.epoch, session.nonce);
+        match opened {
+            Ok((record, _)) if session.is_of(&record) => {
+                session.is_fenced = true;
+                self.touched();
+                self.announce(client, epoch, nonce);
+            }
+            Err(fault) if fault.is(Code::StaleEpoch) => {
+                let epoch = SessionEpoch(fault.value.unwrap_or_default());
+                self.on_push(Push::TakenOver(TakenOver { epoch, nonce: Nonce([0; 16]) })).await;
+            }
+            // Subscriptions have come or gone that this broker did not know of. A session that is opened anew is told of all.
+            Ok(_) | Err(_) => self.on_push(Push::GoAway(GoAway { reconnect_after_ms: 0 })).await,
+        }
     }
 
     /// Takes the place of an older live session. Not before the connection is confirmed: a recorded opening, played again by
     /// somebody else, would end the session of the one who sent it.
     fn announce(&self, client: ClientId, epoch: SessionEpoch, nonce: Nonce) {
-        let (sessions, connection, pushes) =
-            (self.broker.sessions.clone(), self.connection.clone(), self.pushes.clone());
+        let (broker, connection, pushes) = (Arc::clone(&self.broker), self.connection.clone(), self.pushes.clone());
         tokio::spawn(async move {
             if connection.confirmed().await.is_some() && !pushes.is_closed() {
-                sessions.opened(client, epoch, nonce, connection.id(), pushes);
+                broker.sessions.opened(client, epoch, nonce, connection.id(), pushes);
+                broker.notifier.tell(Notice::SessionOpened { client, epoch, nonce });
             }
         });
     }
@@ -131,7 +207,7 @@ impl Control {
     }
 
     pub(super) async fn on_close(&mut self, close: CloseSession) -> Result<Next, Fault> {
-        let (client, epoch) = self.session().map(|session| (session.client, session.epoch))?;
+        let (client, epoch) = self.fenced_session().map(|session| (session.client, session.epoch))?;
         self.check_moves(&close.cursors)?;
         self.end_session();
         let now = clock::wall();
@@ -141,6 +217,7 @@ impl Control {
 
     /// Ends deliveries; the record in the registry is not touched.
     pub(super) fn end_session(&mut self) {
+        self.opening = None;
         if let Some(session) = self.session.take() {
             self.broker.sessions.closed(session.client, self.connection.id());
         }
@@ -155,6 +232,27 @@ impl Control {
             )
             .with_value(incarnation.0)
         })
+    }
+}
+
+/// Tries until the opening is committed or refused for good: the same epoch and nonce are answered alike however often they come.
+fn opening(broker: Arc<Broker>, client: ClientId, epoch: SessionEpoch, nonce: Nonce) -> Opening {
+    Box::pin(async move {
+        loop {
+            match broker.command(Command::Open { client, epoch, nonce, now: clock::wall() }).await {
+                Ok((Reply::Opened { record }, index)) => return Ok((record, index)),
+                Ok((reply, _)) => unreachable!("Open is answered by Opened or a refusal: {reply:?}"),
+                Err(fault) if fault.is(Code::NotReady) || fault.is(Code::MaybeStored) => sleep(OPEN_PAUSE).await,
+                Err(fault) => return Err(fault),
+            }
+        }
+    })
+}
+
+pub(super) async fn opened(opening: &mut Option<Opening>) -> Result<(ClientRecord, u64), Fault> {
+    match opening {
+        Some(opening) => opening.await,
+        None => std::future::pending().await,
     }
 }
 

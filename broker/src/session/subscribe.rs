@@ -11,10 +11,13 @@ use super::control::{Control, Next};
 use super::open::subscription_state;
 use crate::{Broker, clock};
 
+/// The time of an election or two.
+const NOT_KNOWN_RETRY_MS: u32 = 1000;
+
 impl Control {
     pub(super) async fn on_subscribe(&mut self, subscribe: Subscribe) -> Result<Next, Fault> {
         self.not_replayed().await?;
-        let session = self.session()?;
+        let session = self.fenced_session()?;
         let (client, epoch) = (session.client, session.epoch);
         let filter = Filter::compile(&subscribe.filter)
             .map_err(|error| Fault::new(Code::BadFilter, format!("{error}\n{}", error.pointer(&subscribe.filter))))?;
@@ -45,7 +48,7 @@ impl Control {
 
     pub(super) async fn on_unsubscribe(&mut self, unsubscribe: Unsubscribe) -> Result<Next, Fault> {
         self.not_replayed().await?;
-        let session = self.session()?;
+        let session = self.fenced_session()?;
         let command = Command::Unsubscribe { client: session.client, epoch: session.epoch, name: unsubscribe.name };
         let (reply, registry_index) = self.broker.command(command).await?;
         if let (Reply::Unsubscribed { incarnation }, Some(session)) = (reply, &mut self.session) {
@@ -80,15 +83,23 @@ fn inactive_expiry(asked_secs: u64) -> Result<u64, Fault> {
 
 /// Where a new incarnation begins, taken before the registry entry is proposed: from there on delivery is guaranteed.
 async fn starts(broker: &Broker, start: Start) -> Result<Vec<Cursor>, Fault> {
-    let start_of = |id| async move {
-        let partition = broker.partitions.way(id);
-        let offset: Offset = match start {
-            Start::Earliest => partition.bounds().await?.head,
-            // A replica's tail may be below the true one, and then more is delivered than was asked for, never less.
-            Start::Latest => partition.bounds().await?.tail,
-            Start::Time(wall) => partition.offset_at(wall).await?,
-        };
-        Ok(Cursor { epoch: broker.epochs.current(), offset })
+    let offsets: Vec<Option<Offset>> = match start {
+        Start::Earliest => broker.partitions.bounds().await.into_iter().map(|bounds| Some(bounds?.head)).collect(),
+        // A replica's tail may be below the true one, and then more is delivered than was asked for, never less.
+        Start::Latest => broker.partitions.tails().await,
+        Start::Time(wall) => {
+            let found =
+                broker.partitions.ids().map(|id| async move { broker.partitions.way(id).offset_at(wall).await });
+            try_join_all(found).await?.into_iter().map(Some).collect()
+        }
     };
-    try_join_all(broker.partitions.ids().map(start_of)).await
+    let epoch = broker.epochs.current();
+    let cursor = |offset: Option<Offset>| offset.map(|offset| Cursor { epoch, offset }).ok_or_else(not_known_now);
+    offsets.into_iter().map(cursor).collect()
+}
+
+/// Where some partition begins and ends is not known here, and could not be learnt in time.
+pub(super) fn not_known_now() -> Fault {
+    let text = "a partition has no replica within reach of this broker";
+    Fault::retry_after(Code::RetryAfter, NOT_KNOWN_RETRY_MS, text)
 }

@@ -59,6 +59,13 @@ impl SessionTable {
         live.insert(client, session);
     }
 
+    /// Another broker has opened a session of this client: an older one here is told. It stays until its connection lets go of it.
+    pub fn opened_elsewhere(&self, client: ClientId, epoch: SessionEpoch, nonce: Nonce) {
+        if let Some(older) = self.lock().get(&client).filter(|session| session.epoch < epoch) {
+            let _ = older.pushes.try_send(Push::TakenOver(TakenOver { epoch, nonce }));
+        }
+    }
+
     pub fn closed(&self, client: ClientId, connection: usize) {
         let mut live = self.lock();
         if live.get(&client).is_some_and(|session| session.connection == connection) {

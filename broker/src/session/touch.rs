@@ -19,7 +19,7 @@ impl Control {
     }
 
     pub(super) async fn touch(&mut self) {
-        let Some(session) = &self.session else { return };
+        let Some(session) = self.session.as_ref().filter(|session| session.is_fenced) else { return };
         let cursors = session.incarnations().map(|incarnation| (incarnation, Vec::new())).collect();
         let command = Command::Cursors { client: session.client, epoch: session.epoch, cursors, now: clock::wall() };
         if let Err(fault) = self.broker.command(command).await {

@@ -13,7 +13,7 @@ use anyport_broker::feed::ReadGrants;
 use anyport_broker::identity::TokenAuthority;
 use anyport_broker::partition::{PartitionHandle, Retention};
 use anyport_broker::registry::RegistryHandle;
-use anyport_broker::serving::{Links, Partitions};
+use anyport_broker::serving::{Links, Notifier, Partitions};
 use anyport_broker::session::SessionTable;
 use anyport_protocol::event::{Event, framed};
 use anyport_protocol::message::publish::{PublishBatch, Published};
@@ -26,7 +26,6 @@ pub const PRODUCER: ProducerId = ProducerId([7; 16]);
 
 pub struct TestGroups {
     pub groups: Groups,
-    pub partitions: Partitions,
     pub registry: RegistryHandle,
     /// Would be the cluster if none existed before this start.
     pub proposed: ClusterId,
@@ -63,14 +62,14 @@ impl TestGroups {
         let partitions = Partitions::new(options.partitions, links.clone(), grants.clone());
         let registry = RegistryHandle::new(options.registry_shards, links, grants);
         groups.place(&partitions, &registry);
-        Self { groups, partitions, registry, proposed, store, options, fault, folder }
+        Self { groups, registry, proposed, store, options, fault, folder }
     }
 
     /// Stops in good order, and starts again.
     pub async fn restart(self) -> Self {
-        let Self { groups, partitions, registry, store, options, folder, .. } = self;
+        let Self { groups, registry, store, options, folder, .. } = self;
         // Handles keep the store's folder from being opened again.
-        drop((partitions, registry));
+        drop(registry);
         groups.shutdown().await;
         store.close().expect("close");
         Self::open(folder, options).await
@@ -83,9 +82,9 @@ impl TestGroups {
 
     /// Starts again what has died.
     pub async fn recover(self) -> Self {
-        let Self { groups, partitions, registry, store, options, folder, .. } = self;
+        let Self { groups, registry, store, options, folder, .. } = self;
         // Handles keep the store's folder from being opened again.
-        drop((partitions, registry));
+        drop(registry);
         assert!(store.poisoned().is_some(), "the fault was met");
         groups.shutdown().await;
         let _ = store.close();
@@ -98,13 +97,22 @@ impl TestGroups {
 
     /// A broker on these groups, without a port.
     pub fn broker(&self) -> Arc<Broker> {
+        let broker = self.broker_with(Links::alone());
+        self.groups.place(&broker.partitions, &broker.registry);
+        broker
+    }
+
+    /// A broker of the same cluster that has no replica placed.
+    pub fn broker_with(&self, links: Links) -> Arc<Broker> {
         let Groups { facts, partitions, .. } = &self.groups;
         let tails: Vec<_> = partitions.iter().map(|partition| partition.bounds().tail).collect();
+        let grants = ReadGrants::new(1);
         Arc::new(Broker {
             cluster: facts.cluster,
-            partitions: self.partitions.clone(),
-            registry: self.registry.clone(),
+            partitions: Partitions::new(facts.partitions, links.clone(), grants.clone()),
+            registry: RegistryHandle::new(facts.registry_shards, links.clone(), grants),
             sessions: SessionTable::default(),
+            notifier: Notifier::start(links),
             tokens: TokenAuthority::new(facts.cluster, &facts.token_key).expect("own key"),
             epochs: LogEpochs::load(&self.store, &tails).expect("readable"),
             relaxed: false,

@@ -79,7 +79,7 @@ impl Story {
 
     fn opened(&mut self, subscriptions: Vec<SubscriptionState>) -> Next {
         let epoch = self.session.epoch.expect("sent");
-        self.answer("OpenSession", SessionOpened { epoch, registry_index: 5, subscriptions })
+        self.answer("OpenSession", SessionOpened { epoch, registry_index: 5, subscriptions, unfenced: false })
     }
 
     /// A session with the subscription "quakes", which has taken one event and not acked it.

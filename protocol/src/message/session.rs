@@ -30,6 +30,9 @@ pub struct SessionOpened {
     pub epoch: SessionEpoch,
     pub registry_index: u64,
     pub subscriptions: Vec<SubscriptionState>,
+    /// The registry has not taken the opening yet: events are delivered, and acks refused until it has.
+    #[serde(default)]
+    pub unfenced: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

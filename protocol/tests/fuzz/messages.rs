@@ -122,7 +122,8 @@ fn to_client() -> [ToClient; 14] {
         .into(),
         Registered { client, token: token.clone(), expires }.into(),
         LoggedIn { client, expires, renewed: Some(token) }.into(),
-        SessionOpened { epoch: SessionEpoch(9), registry_index, subscriptions: vec![state.clone(); 2] }.into(),
+        SessionOpened { epoch: SessionEpoch(9), registry_index, subscriptions: vec![state.clone(); 2], unfenced: true }
+            .into(),
         Subscribed { outcome: SubscribeOutcome::Created, state, registry_index }.into(),
         Unsubscribed { registry_index }.into(),
         Acked { registry_index }.into(),

@@ -80,7 +80,8 @@ fn answers() -> Vec<Sample> {
         subscriptions: vec![report()],
         more: true,
     };
-    let opened = SessionOpened { epoch: SessionEpoch(5), registry_index: 91, subscriptions: vec![state()] };
+    let opened =
+        SessionOpened { epoch: SessionEpoch(5), registry_index: 91, subscriptions: vec![state()], unfenced: true };
     let subscribed = Subscribed { outcome: SubscribeOutcome::Created, state: state(), registry_index: 91 };
     vec![
         Sample::of("Welcome", &welcome),
