@@ -66,8 +66,13 @@ pub fn polite(request: &ToBroker) -> Option<ToClient> {
         ToBroker::OpenSession(open) => {
             let resumed = open.resume.iter().find(|point| point.incarnation == INCARNATION);
             let subscriptions = resumed.map(|point| state("all", point.cursors.first().copied().unwrap_or_default()));
-            SessionOpened { epoch: open.epoch, registry_index: 1, subscriptions: subscriptions.into_iter().collect() }
-                .into()
+            SessionOpened {
+                epoch: open.epoch,
+                registry_index: 1,
+                subscriptions: subscriptions.into_iter().collect(),
+                unfenced: false,
+            }
+            .into()
         }
         ToBroker::Subscribe(subscribe) => {
             let state = state(subscribe.name.as_str(), Cursor::default());
