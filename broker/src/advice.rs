@@ -4,8 +4,9 @@ use std::io;
 
 use anyport_storage::{OpenError, StoreError};
 
-use crate::cluster::{FactsError, StartError as GroupsError};
+use crate::cluster::{FactsError, ReplicaError, StartError as GroupsError};
 use crate::net::{BindError, TlsError};
+use crate::seating::SeatingError;
 use crate::server::StartError;
 
 const ONE_COPY: &str =
@@ -16,7 +17,8 @@ const LOG: &str = "look above in this log for the reason, then start it again";
 
 pub fn next(error: &StartError) -> String {
     match error {
-        StartError::Store { source, .. } => opening(source),
+        StartError::Config(_) => "correct the options; `anyportd --help` tells them".to_owned(),
+        StartError::Seating(error) => taking_a_seat(error),
         StartError::Facts(error) => reading(error).to_owned(),
         StartError::TokenKey(_) | StartError::Epochs(_) => ONE_COPY.to_owned(),
         StartError::Groups(error) => starting_groups(error),
@@ -36,6 +38,18 @@ fn listening(error: &io::Error, option: &str) -> String {
         io::ErrorKind::AddrInUse => format!("end the other program that has this port, or name another by {option}"),
         io::ErrorKind::PermissionDenied => format!("name a port above 1023 by {option}"),
         _ => format!("name an address of this machine by {option}"),
+    }
+}
+
+fn taking_a_seat(error: &SeatingError) -> String {
+    match error {
+        SeatingError::Store { source, .. } => opening(source),
+        SeatingError::Facts(error) => reading(error).to_owned(),
+        SeatingError::Bundle(_) => "name by --cluster a bundle of `anyport admin cluster-init`".to_owned(),
+        SeatingError::Bind(_) => "end the other program that has this port, or name another by --peer".to_owned(),
+        SeatingError::Forming(_) => "look which brokers there are: anyport admin status".to_owned(),
+        SeatingError::Seat(_) | SeatingError::SetAside { .. } => DISK.to_owned(),
+        SeatingError::ForeignStore { .. } => "begin with another --data, or move this folder away".to_owned(),
     }
 }
 
@@ -88,7 +102,8 @@ fn starting_groups(error: &GroupsError) -> String {
     match error {
         GroupsError::Store(error) => reading(error).to_owned(),
         GroupsError::Facts(FactsError::Layout { what, stored, .. }) => layout(what, *stored),
-        GroupsError::Opener(_) | GroupsError::Group(_) | GroupsError::Facts(_) | GroupsError::NotOpen { .. } => {
+        GroupsError::Replica(ReplicaError::Store { source, .. }) => reading(source).to_owned(),
+        GroupsError::Replica(_) | GroupsError::Group(_) | GroupsError::Facts(_) | GroupsError::NotOpen { .. } => {
             LOG.to_owned()
         }
     }
@@ -101,7 +116,7 @@ mod tests {
     use super::*;
 
     fn of_store(source: OpenError) -> String {
-        next(&StartError::Store { path: PathBuf::from("data"), source })
+        next(&StartError::Seating(SeatingError::Store { path: PathBuf::from("data"), source }))
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyport_protocol::limits::PARTITIONS_MAX;
 use anyport_storage::SyncMode;
+use anyport_storage::metadata::{ClusterFacts, Timing};
 use clap::Parser;
 
 use crate::cluster::GroupOptions;
@@ -45,8 +46,8 @@ pub struct Config {
     #[arg(long, value_name = "DIR", default_value_os_t = default_home(), env = "ANYPORT_HOME")]
     pub home: PathBuf,
 
-    /// Certificate chain to show, PEM. Needed without --dev.
-    #[arg(long, value_name = "FILE", required_unless_present = "dev", requires = "tls_key")]
+    /// Certificate chain to show, PEM. Needed without --dev or --cluster.
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["dev", "cluster"], requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 
     /// Its key, PEM.
@@ -75,14 +76,114 @@ pub struct Config {
     pub free_space_min: u64,
 
     /// The data folder is an older copy that was put back. For one start: clients that had come further are told what is gone.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "cluster")]
     pub restored: bool,
+
+    #[command(flatten)]
+    pub many: ClusterConfig,
+}
+
+/// What a broker needs that is one of several.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ClusterConfig {
+    /// Be one of a cluster's brokers, with this bundle of certificates and key, as `anyport admin cluster-init` makes them. A broker that
+    /// has joined once needs neither --bootstrap nor --join again.
+    #[arg(long, value_name = "FILE", env = "ANYPORT_CLUSTER_BUNDLE", conflicts_with = "dev")]
+    pub cluster: Option<PathBuf>,
+
+    /// Make a new cluster, of which this is the first broker. Only ever for one broker, and once.
+    #[arg(long, requires = "cluster", conflicts_with_all = ["join", "edge"])]
+    pub bootstrap: bool,
+
+    /// Join the cluster that has a broker with this --peer address; several are tried in turn.
+    #[arg(long, value_name = "ADDR", requires = "cluster", value_delimiter = ',')]
+    pub join: Vec<String>,
+
+    /// UDP address for the other brokers of the cluster, and for operators.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7401", env = "ANYPORT_PEER_LISTEN")]
+    pub peer: SocketAddr,
+
+    /// Host and port at which clients reach this broker, if they are others than --listen.
+    #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
+    pub advertise: Option<String>,
+
+    /// Host and port at which the other brokers reach this one, if they are others than --peer.
+    #[arg(long, value_name = "HOST:PORT", requires = "cluster")]
+    pub advertise_peer: Option<String>,
+
+    /// What fails together: a rack, a building, a region. No two replicas of a partition are in one zone while there are zones to spare.
+    #[arg(long, value_name = "NAME", requires = "cluster", default_value = "")]
+    pub zone: String,
+
+    /// Serve clients and keep no events: for a broker near a crowd, which may be thrown away.
+    #[arg(long, requires = "cluster")]
+    pub edge: bool,
+
+    /// Of a new cluster: how patient its brokers are with each other. `lan` within a few milliseconds of each other, `wan` further apart.
+    /// Fixed for its life.
+    #[arg(long, value_name = "PROFILE", default_value = "lan", value_parser = parse_timing)]
+    pub timing: Timing,
+
+    /// Of a new cluster: brokers that have a copy of each event, once there are so many. Fixed for its life.
+    #[arg(long, value_name = "N", default_value_t = ClusterFacts::DEFAULT_REPLICATION, value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub replication: u8,
+
+    /// Of a new cluster: how long a broker may be away before its copies are made anew on others, such as 90s or 10m. Fixed for its life.
+    #[arg(long, value_name = "AGE", default_value = "10m", value_parser = parse_age)]
+    pub replace_after: Age,
 }
 
 /// Where --dev takes events over HTTP: beside the other ports of its defaults.
 const DEV_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7481);
 
+/// What clap cannot say.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadConfig {
+    #[error("--fsync interval is for a broker alone: in a cluster an ack is a majority's, and each of them has synced")]
+    RelaxedInCluster,
+    #[error(
+        "{option} is 0.0.0.0 or ::, which nobody else can connect to: say by {advertise} where others reach this broker"
+    )]
+    NotReachable { option: &'static str, advertise: &'static str },
+    #[error("--replace-after off would never replace a broker that is lost")]
+    NeverReplace,
+}
+
+impl ClusterConfig {
+    /// Where other brokers reach this one.
+    pub fn peer_address(&self) -> String {
+        self.advertise_peer.clone().unwrap_or_else(|| self.peer.to_string())
+    }
+}
+
 impl Config {
+    pub fn check(&self) -> Result<(), BadConfig> {
+        let many = &self.many;
+        if many.cluster.is_none() {
+            return Ok(());
+        }
+        if self.fsync != Fsync::Always {
+            return Err(BadConfig::RelaxedInCluster);
+        }
+        if many.replace_after.0.is_none() {
+            return Err(BadConfig::NeverReplace);
+        }
+        let both = [
+            ("--listen", self.listen, &many.advertise, "--advertise"),
+            ("--peer", many.peer, &many.advertise_peer, "--advertise-peer"),
+        ];
+        match both.into_iter().find(|(_, address, advertised, _)| address.ip().is_unspecified() && advertised.is_none())
+        {
+            Some((option, _, _, advertise)) => Err(BadConfig::NotReachable { option, advertise }),
+            None => Ok(()),
+        }
+    }
+
+    /// Where clients reach this broker.
+    pub fn client_address(&self) -> String {
+        self.many.advertise.clone().unwrap_or_else(|| self.listen.to_string())
+    }
+
     /// Where events are taken over HTTP, if anywhere.
     pub fn http_address(&self) -> Option<SocketAddr> {
         match self.http {
@@ -148,6 +249,14 @@ fn parse_http(text: &str) -> Result<HttpAddress, String> {
     }
     let address = text.parse().map_err(|_| "expected `off` or an IP address and a port, such as 127.0.0.1:7481")?;
     Ok(HttpAddress(Some(address)))
+}
+
+fn parse_timing(text: &str) -> Result<Timing, String> {
+    match text {
+        "lan" => Ok(Timing::Lan),
+        "wan" => Ok(Timing::Wan),
+        _ => Err("expected `lan` or `wan`".to_owned()),
+    }
 }
 
 fn parse_age(text: &str) -> Result<Age, String> {

@@ -23,6 +23,7 @@ pub mod otel;
 pub mod partition;
 pub mod peer;
 pub mod registry;
+pub mod seating;
 pub mod server;
 pub mod serving;
 pub mod session;

@@ -3,7 +3,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use anyport_broker::advice;
+use anyport_broker::cluster::Dismissal;
 use anyport_broker::config::{Config, Fsync};
+use anyport_broker::seating::Lost;
 use anyport_broker::server::{self, Server, StartError};
 use clap::Parser;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -15,7 +17,9 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 fn main() -> ExitCode {
     let config = Config::parse();
     let filter = EnvFilter::try_from_env("ANYPORT_LOG").unwrap_or_else(|_| {
-        EnvFilter::new("warn,anyport_broker=info,anyport_storage=info,anyportd=info,openraft=error")
+        EnvFilter::new(
+            "warn,anyport_broker=info,anyport_storage=info,anyportd=info,openraft=error,openraft::replication=off",
+        )
     });
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colour).with_filter(filter);
@@ -68,18 +72,30 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
 
-    let server = server::start(config, handle).await?;
-    say_ready(config, &server)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        poison = server.failed() => {
-            // Nothing more is written, not even in good order: the store is as the failure left it.
-            anyhow::bail!("the store failed, and what it has not synced cannot be trusted: {poison}");
+    let mut lost = None;
+    loop {
+        let server = server::start(config, handle.clone(), lost.take()).await?;
+        say_ready(config, &server)?;
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("stopping"),
+            _ = interrupt.recv() => tracing::info!("stopping"),
+            poison = server.failed() => {
+                // Nothing more is written, not even in good order: the store is as the failure left it.
+                anyhow::bail!("the store failed, and what it has not synced cannot be trusted: {poison}");
+            }
+            dismissal = server.dismissed() => match dismissal {
+                Dismissal::Drained => tracing::info!("stopping: this broker was drained, and has nothing left"),
+                Dismissal::Removed => {
+                    tracing::warn!("the cluster has given this broker up; it stops, and joins as new");
+                    lost = Some(Lost::Removed);
+                }
+            },
+        }
+        server.stop().await.context("close the store")?;
+        if lost.is_none() {
+            return Ok(());
         }
     }
-    tracing::info!("stopping");
-    server.stop().await.context("close the store")
 }
 
 /// The error and its causes, each once: most of our errors tell their cause themselves.

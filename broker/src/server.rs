@@ -1,27 +1,25 @@
 //! Starting and stopping a broker, each read top to bottom in order.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::{ClusterId, Code, LogEpoch, WallMs};
-use anyport_storage::{OpenError, Poison, Store, StoreError, StoreOptions};
+use anyport_protocol::Code;
+use anyport_storage::{Poison, Store, StoreError};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
-use crate::clock;
-use crate::cluster::{self, Groups, NewCluster};
-use crate::config::{Config, Fsync};
+use crate::cluster::{self, Dismissal, Groups};
+use crate::config::{BadConfig, Config, Fsync};
 use crate::epochs::{EpochsError, LogEpochs};
 use crate::feed::ReadGrants;
 use crate::http::{HttpLimits, HttpListener, HttpServer};
 use crate::identity::{BadKey, TokenAuthority};
-use crate::net::{self, BindError, DevAuthority, EndpointOptions, Identity, Keys, Listener, TlsError};
-use crate::registry::RegistryHandle;
-use crate::serving::{Links, Notifier, Partitions};
+use crate::net::{self, BindError, ClusterIdentity, DevAuthority, EndpointOptions, Identity, Keys, Listener, TlsError};
+use crate::seating::{self, Lost, SeatingError};
+use crate::serving::{Notifier, Serving};
 use crate::session::{self, ConnectionLimits, Push, SessionTable};
 use crate::shared::Broker;
 use anyport_protocol::message::GoAway;
@@ -43,8 +41,10 @@ const POISON_POLL: Duration = Duration::from_millis(200);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("open the store in {path}: {source}")]
-    Store { path: PathBuf, source: OpenError },
+    #[error(transparent)]
+    Config(#[from] BadConfig),
+    #[error(transparent)]
+    Seating(#[from] SeatingError),
     #[error("read the broker's own facts: {0}")]
     Facts(#[from] StoreError),
     #[error(transparent)]
@@ -78,42 +78,44 @@ pub struct Server {
 }
 
 /// Starts everything; when this returns, clients are being served.
-pub async fn start(config: &Config, metrics: PrometheusHandle) -> Result<Server, StartError> {
+///
+/// `lost` is why an earlier start in this process gave up its seat in the cluster, if it did.
+pub async fn start(config: &Config, metrics: PrometheusHandle, lost: Option<Lost>) -> Result<Server, StartError> {
     admin::begin_counters();
+    config.check()?;
     // Ports first: that another broker runs here is the commonest reason not to start.
     let admin_listener =
         admin::bind(config.admin).await.map_err(|source| StartError::Admin { address: config.admin, source })?;
     let http_listener = bind_http(config).await?;
-    let store = open_store(config).await?;
-    let keys = own_keys(&store)?;
-    let listener = net::bind(EndpointOptions {
-        listen: config.listen,
-        identity: tls_identity(config, config.listen.ip())?,
-        keys,
-    })?;
+    let http_address = http_listener.as_ref().map(HttpListener::address);
+    let bundle = config.many.cluster.as_deref().map(ClusterIdentity::load).transpose().map_err(SeatingError::from)?;
+    let identity = tls_identity(config, bundle.as_ref(), config.listen.ip())?;
+    // Tokens do not travel unencrypted beyond this machine.
+    let beyond = http_address.map(|address| address.ip()).filter(|ip| !ip.is_loopback());
+    let https = beyond.map(|ip| tls_identity(config, bundle.as_ref(), ip)?.server_config().map_err(StartError::from));
+    let https = https.transpose()?;
+    let (store, membership) = match bundle {
+        None => seating::alone(config).await?,
+        Some(bundle) => seating::one_of_many(config, bundle, lost).await?,
+    };
+    let listener = net::bind(EndpointOptions { listen: config.listen, identity, keys: own_keys(&store)? })?;
 
-    let groups = cluster::start(store.clone(), config.group_options(), new_cluster()).await?;
-    let tokens = TokenAuthority::new(groups.facts.cluster, &groups.facts.token_key)?;
-    let tails: Vec<_> = groups.partitions.iter().map(|partition| partition.bounds().tail).collect();
-    let epochs = LogEpochs::load(&store, &tails)?;
-    let (links, grants) =
-        (Links::alone(), ReadGrants::new(std::thread::available_parallelism().map_or(2, usize::from)));
-    let partitions = Partitions::new(groups.facts.partitions, links.clone(), grants.clone());
-    let notifier = Notifier::start(links.clone());
-    let registry = RegistryHandle::new(groups.facts.registry_shards, links, grants);
-    groups.place(&partitions, &registry);
+    let grants = ReadGrants::new(std::thread::available_parallelism().map_or(2, usize::from));
+    let groups = cluster::start(store.clone(), config.group_options(), membership, grants).await?;
+    groups.begin_epochs(&store).await?;
     let broker = Arc::new(Broker {
         cluster: groups.facts.cluster,
-        partitions,
-        registry,
+        partitions: groups.partitions.clone(),
+        registry: groups.registry.clone(),
         sessions: SessionTable::default(),
-        notifier,
-        tokens,
-        epochs,
+        notifier: Notifier::start(groups.links.clone()),
+        tokens: TokenAuthority::new(groups.facts.cluster, &groups.facts.token_key)?,
+        epochs: LogEpochs::new(groups.state.clone()),
         relaxed: config.fsync != Fsync::Always,
     });
+    groups.serve(Serving::new(Arc::clone(&broker)));
 
-    let http = http_listener.map(|listener| start_http(config, &broker, listener)).transpose()?;
+    let http = http_listener.map(|listener| listener.serve(Arc::clone(&broker), https, HttpLimits::default()));
     let stop_admin = CancellationToken::new();
     let admin = Admin { metrics, healthy: healthy(&store), ready: groups.ready_probe() };
     let tasks = vec![
@@ -137,6 +139,11 @@ impl Server {
 
     pub fn partitions(&self) -> usize {
         usize::from(self.broker.partitions.count())
+    }
+
+    /// Resolves when this broker is to stop because of what the cluster has decided.
+    pub async fn dismissed(&self) -> Dismissal {
+        self.groups.dismissed().await
     }
 
     /// Resolves when the store has failed: the process must end, and what it has not synced is not trusted again.
@@ -187,34 +194,6 @@ impl Server {
     }
 }
 
-async fn open_store(config: &Config) -> Result<Store, StartError> {
-    let path = config.data.clone();
-    let options = StoreOptions {
-        sync: config.fsync.into(),
-        partitions: config.partitions,
-        registry_shards: REGISTRY_SHARDS,
-        new_epoch: config.restored.then(|| epoch_of(clock::wall())),
-        ..StoreOptions::default()
-    };
-    let opened = tokio::task::spawn_blocking({
-        let path = path.clone();
-        move || Store::open(&path, options)
-    });
-    let opened = opened.await.expect("opening does not panic, and nothing aborts it");
-    opened.map_err(|source| StartError::Store { path, source })
-}
-
-/// The minute: after what the copy's own later life has used, and another than that of an earlier return to the same copy.
-fn epoch_of(now: WallMs) -> LogEpoch {
-    LogEpoch(u32::try_from(now.0 / 60_000).unwrap_or(u32::MAX - 1))
-}
-
-/// What the cluster is if this start is its first: nobody else's.
-fn new_cluster() -> NewCluster {
-    let (cluster, token_key) = (ClusterId::from_bytes(rand::random()), TokenAuthority::generate_key());
-    NewCluster { cluster, created: clock::wall(), token_key }
-}
-
 /// What this broker made at its first start, for itself alone, and must not change.
 fn own_keys(store: &Store) -> Result<Keys, StartError> {
     let reset_secret = kept(store, "quic-reset-secret", || rand::random::<[u8; 64]>().to_vec())?;
@@ -240,19 +219,13 @@ async fn bind_http(config: &Config) -> Result<Option<HttpListener>, StartError> 
     HttpListener::bind(address).await.map(Some).map_err(|source| StartError::Http { address, source })
 }
 
-/// Tokens do not travel unencrypted beyond this machine.
-fn start_http(config: &Config, broker: &Arc<Broker>, listener: HttpListener) -> Result<HttpServer, StartError> {
-    let tls = match listener.address().ip() {
-        ip if ip.is_loopback() => None,
-        ip => Some(tls_identity(config, ip)?.server_config()?),
-    };
-    Ok(listener.serve(Arc::clone(broker), tls, HttpLimits::default()))
-}
-
 /// What clients are shown that connect to this address.
-fn tls_identity(config: &Config, address: IpAddr) -> Result<Identity, TlsError> {
+fn tls_identity(config: &Config, bundle: Option<&ClusterIdentity>, address: IpAddr) -> Result<Identity, TlsError> {
     if let (Some(chain), Some(key)) = (&config.tls_cert, &config.tls_key) {
         return Identity::load(chain, key);
+    }
+    if let Some(bundle) = bundle {
+        return Ok(bundle.client_facing());
     }
     let authority = DevAuthority::open(&config.data.join("dev-ca"))?;
     authority.publish(&config.home.join("ca").join(format!("dev-{}.pem", config.listen.port())))?;

@@ -23,6 +23,9 @@ pub struct NewCluster {
     pub cluster: ClusterId,
     pub created: WallMs,
     pub token_key: Vec<u8>,
+    pub timing: Timing,
+    pub replication: u8,
+    pub replace_after_ms: u64,
 }
 
 /// Without the key.
@@ -36,18 +39,16 @@ impl fmt::Debug for NewCluster {
 }
 
 impl NewCluster {
-    pub(super) fn facts(self, partitions: u16, registry_shards: u16) -> ClusterFacts {
-        let Self { cluster, created, token_key } = self;
-        ClusterFacts {
-            cluster,
-            partitions,
-            registry_shards,
-            created,
-            token_key,
-            timing: Timing::default(),
-            replication: ClusterFacts::DEFAULT_REPLICATION,
-            replace_after_ms: ClusterFacts::DEFAULT_REPLACE_AFTER_MS,
-        }
+    /// With the defaults of a cluster.
+    pub fn new(cluster: ClusterId, created: WallMs, token_key: Vec<u8>) -> Self {
+        let (replication, replace_after_ms) =
+            (ClusterFacts::DEFAULT_REPLICATION, ClusterFacts::DEFAULT_REPLACE_AFTER_MS);
+        Self { cluster, created, token_key, timing: Timing::default(), replication, replace_after_ms }
+    }
+
+    pub fn facts(self, partitions: u16, registry_shards: u16) -> ClusterFacts {
+        let Self { cluster, created, token_key, timing, replication, replace_after_ms } = self;
+        ClusterFacts { cluster, partitions, registry_shards, created, token_key, timing, replication, replace_after_ms }
     }
 }
 
@@ -81,6 +82,26 @@ pub(super) async fn agree(
         }
     }
     Ok(facts)
+}
+
+/// Waits, as long as it takes, for what others have created: of a broker that has joined, the first thing its metadata tells.
+pub(super) async fn wait(
+    group: &Group,
+    mut standing: watch::Receiver<Option<ClusterFacts>>,
+) -> Result<ClusterFacts, FactsError> {
+    let told = async {
+        loop {
+            tokio::time::sleep(TIMEOUT).await;
+            tracing::warn!(
+                "waits for the cluster's metadata; its leader cannot be reached, or cannot reach this broker"
+            );
+        }
+    };
+    tokio::select! {
+        facts = learn(&mut standing) => Ok(facts),
+        reason = group.died() => Err(FactsError::Stopped { reason }),
+        never = told => never,
+    }
 }
 
 /// Resolves when facts stand here, whoever created the cluster.
@@ -126,7 +147,7 @@ mod tests {
     use anyport_storage::metadata::Timing;
 
     fn proposed(cluster: u8, partitions: u16) -> ClusterFacts {
-        let new = NewCluster { cluster: ClusterId([cluster; 16]), created: WallMs(1), token_key: vec![cluster] };
+        let new = NewCluster::new(ClusterId([cluster; 16]), WallMs(1), vec![cluster]);
         new.facts(partitions, 1)
     }
 

@@ -175,6 +175,11 @@ impl Group {
         self.inner.raft.metrics().borrow().last_applied.as_ref().map(from_raft_id)
     }
 
+    /// The index of the last entry of its log.
+    pub fn last(&self) -> Option<u64> {
+        self.inner.raft.metrics().borrow().last_log_index
+    }
+
     /// What this replica knows to be committed, and what it has applied. Asks the engine itself, so an answer also shows that it
     /// runs; a caller who wants to know that gives it a time.
     pub async fn committed_and_applied(&self) -> Result<(Option<LogId>, Option<LogId>), ProposeError> {

@@ -45,7 +45,6 @@ impl MetadataStateMachine {
     }
 
     /// The state as it is here, now and after each change.
-    #[expect(dead_code, reason = "the replicas of a broker are to follow it")]
     pub(super) fn state(&self) -> watch::Receiver<Arc<ClusterState>> {
         self.state.subscribe()
     }

@@ -10,26 +10,41 @@
 
 #![expect(clippy::result_large_err, reason = "the engine's own error, which its traits ask for")]
 
+mod answers;
 mod blocking;
+mod controller;
+mod directory;
 mod encoding;
 mod facts;
+mod forming;
 mod group;
 mod inbox;
 mod leaders;
 mod leadership;
+mod lease;
 mod log_store;
 mod members;
+mod messages;
+mod metadata_link;
 mod metadata_machine;
 mod network;
+mod operator;
 mod oversight;
 mod partition_machine;
 mod placement;
+mod placing;
+mod pulse;
 mod receiving;
 mod registry_machine;
+mod replicas;
+mod report;
+mod seat;
 mod sending;
 #[cfg(test)]
 mod several;
 mod start;
+mod steward;
+mod stewards;
 #[cfg(test)]
 mod suite;
 mod timing;
@@ -39,14 +54,19 @@ mod wire;
 pub use anyport_storage::metadata::Timing;
 pub use encoding::BadStored;
 pub use facts::{FactsError, NewCluster};
+pub use forming::{FormingError, Introduction, Wish, join};
 pub use group::{Group, GroupError, ProposeError, TrimError};
 pub use inbox::RaftInbox;
 pub use leaders::Leaders;
 pub use leadership::{Leadership, LeadershipWatch};
 pub use members::{ChangeError, Members, Progress};
+pub use metadata_link::MetadataLink;
 pub use network::Network;
 pub use partition_machine::Applied;
 pub use placement::plan;
+pub use pulse::Health;
 pub use registry_machine::{EndCause, Ended};
-pub use start::{GroupOptions, Groups, StartError, start};
+pub use replicas::ReplicaError;
+pub use seat::{Seat, SeatError};
+pub use start::{Dismissal, GroupOptions, Groups, Member, Membership, StartError, start};
 pub use types::{Effect, SnapshotData, SnapshotFile};

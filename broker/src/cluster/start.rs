@@ -1,43 +1,51 @@
-//! Starting and stopping all groups of a broker, read top to bottom.
+//! Starting and stopping this broker's part of a cluster, read top to bottom.
 
-use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyport_protocol::{PartitionId, ReplicaId};
-use anyport_storage::metadata::ClusterFacts;
-use anyport_storage::{
-    GroupId, GroupLog, MetadataMachine, PartitionMachine, PartitionReader, RegistryMachine, Store, StoreError,
-};
-use openraft::storage::RaftStateMachine;
+use anyport_protocol::{BrokerId, PartitionId, ReplicaId};
+use anyport_storage::metadata::{ClusterFacts, ClusterState, Timing};
+use anyport_storage::{GroupId, Store, StoreError};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::answers::{Answering, ClusterAnswers};
+use super::controller::Controller;
+use super::directory::{self, Announcement, Whereabouts};
 use super::facts::{self, FactsError, NewCluster};
+use super::forming::Introduction;
 use super::group::{Group, GroupError, GroupParts};
+use super::inbox::RaftInbox;
+use super::leaders::Leaders;
+use super::leadership::Leadership;
+use super::lease::holds_nothing;
+use super::metadata_link::MetadataLink;
 use super::metadata_machine::MetadataStateMachine;
 use super::network::Network;
-use super::partition_machine::PartitionStateMachine;
-use super::registry_machine::{Ended, RegistryStateMachine};
-use super::types::TypeConfig;
-use crate::partition::{
-    FreeSpace, LeaderBudget, PartitionHandle, PartitionParts, Retention, SpaceTask, StartingPartition, StorageFull,
-    Wall,
-};
-use crate::registry::{self, Housekeeping, RegistryHandle};
-use crate::serving::Partitions;
-use anyport_storage::metadata::Timing;
+use super::operator::Operator;
+use super::placing::{self, Placing};
+use super::pulse::{Health, Pulse, PulseParts};
+use super::registry_machine::Ended;
+use super::replicas::{Part, ReplicaError, ReplicaParts, Replicas, Running, RunningReplicas, follow, note, noted};
+use super::seat::Seat;
+use super::stewards::Stewards;
+use crate::epochs::{self, EpochsError};
+use crate::feed::ReadGrants;
+use crate::partition::{FreeSpace, LeaderBudget, PartitionHandle, Retention, SpaceTask, StorageFull};
+use crate::peer::{Alone, Directory, LinkTiming, PeerEndpoint, PeerTasks, Peers};
+use crate::registry::{Housekeeping, RegistryHandle};
+use crate::serving::{Links, Partitions, Serving};
 
-/// How long a start waits for every partition to take batches. One member needs a few syncs.
+/// How long a broker alone waits for every partition to take batches. One member needs a few syncs.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What copying registries to other brokers may take of the network and of the disk, all of them together.
+const SNAPSHOT_BYTES_PER_SECOND: u64 = 32 << 20;
 
 /// Notices of ended subscriptions that wait to be sent to live sessions. One that is lost is learnt from the next request.
 const ENDED_MAX: usize = 1024;
-
-/// What one entry of a registry's log takes, roughly, for a log that was not counted when it was written.
-const REGISTRY_ENTRY_BYTES: u64 = 256;
 
 #[derive(Clone, Debug)]
 pub struct GroupOptions {
@@ -70,216 +78,427 @@ impl Default for GroupOptions {
     }
 }
 
+/// Who this broker is among others.
+#[derive(Debug)]
+pub enum Membership {
+    /// It is its whole cluster, which it makes at its first start.
+    Alone(NewCluster),
+    OneOfMany(Box<Member>),
+}
+
+#[derive(Debug)]
+pub struct Member {
+    pub seat: Seat,
+    pub endpoint: PeerEndpoint,
+    /// What others told of the brokers there are; what the metadata says here counts for more.
+    pub directory: Directory,
+    pub introduction: Introduction,
+    /// Of the broker that makes the cluster.
+    pub new: Option<NewCluster>,
+    /// Where the seat is kept.
+    pub folder: PathBuf,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error("open the state of the groups: {0}")]
     Store(#[from] StoreError),
-    #[error("open the state of the groups: {0}")]
-    Opener(#[from] JoinError),
     #[error(transparent)]
     Group(#[from] GroupError),
+    #[error(transparent)]
+    Replica(#[from] ReplicaError),
     #[error(transparent)]
     Facts(#[from] FactsError),
     #[error("partition {partition} took no batches within {} s of its start", OPEN_TIMEOUT.as_secs())]
     NotOpen { partition: PartitionId },
 }
 
-/// All groups of this broker, running.
+/// This broker's part of the cluster, running.
 #[derive(Debug)]
 pub struct Groups {
     /// What the cluster was created with.
     pub facts: ClusterFacts,
-    /// By id.
-    pub partitions: Vec<PartitionHandle>,
-    pub shards: Vec<registry::Shard>,
-    groups: Vec<Group>,
-    open: Vec<watch::Receiver<bool>>,
+    pub partitions: Partitions,
+    pub registry: RegistryHandle,
+    pub links: Links,
+    pub state: watch::Receiver<Arc<ClusterState>>,
+    pub health: watch::Receiver<Health>,
+    pub(super) metadata: MetadataLink,
+    pub(super) running: watch::Receiver<Arc<RunningReplicas>>,
+    answers: Arc<ClusterAnswers>,
+    /// None of a broker alone.
+    together: Option<Together>,
     ended: Mutex<Option<mpsc::Receiver<Ended>>>,
-    /// Everything that proposes.
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
-/// Starts every group from what the store has; when this returns all partitions take batches. If there is no cluster yet, it
-/// is created as `new` says.
-pub async fn start(store: Store, options: GroupOptions, new: NewCluster) -> Result<Groups, StartError> {
-    let mut starting = Starting::new(&store, &options);
-    let opened = open_all(store.clone(), options.partitions, options.registry_shards).await?;
-    // First: the other groups are what these facts say.
-    let proposed = new.facts(options.partitions, options.registry_shards);
-    let facts = starting.metadata(opened.metadata, proposed).await?;
-    let free = options.free_space.unwrap_or_else(|| FreeSpace::new(move || store.free_bytes()));
-    let space = SpaceTask { free, mark_bytes: options.free_space_mark_bytes, full: starting.full.clone() };
-    space.check().await;
-    let stop = starting.stop.clone();
-    starting.tasks.spawn(space.run(stop));
-    for (shard, machine) in opened.registry {
-        starting.shard(shard, machine).await?;
-    }
-    for (id, machine, reader, wall) in opened.partitions {
-        starting.partition(id, machine, reader, wall).await?;
-    }
-    starting.finish(facts).await
+/// What a broker has that is not alone, while it runs.
+#[derive(Debug)]
+struct Together {
+    stewards: Stewards,
+    links: PeerTasks,
 }
 
-struct Opened {
-    metadata: MetadataMachine,
-    registry: Vec<(u16, RegistryMachine)>,
-    partitions: Vec<(PartitionId, PartitionMachine, PartitionReader, Wall)>,
+/// Why a broker stops of the cluster's will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dismissal {
+    /// It was drained and has nothing left.
+    Drained,
+    /// It was away for too long, or an operator gave it up: others have its replicas now.
+    Removed,
 }
 
-/// Opening reads the disk.
-async fn open_all(store: Store, partitions: u16, shards: u16) -> Result<Opened, StartError> {
-    let open = move || {
-        let metadata = store.metadata()?;
-        let registry = (0..shards).map(|shard| Ok((shard, store.registry(shard)?)));
-        let partitions = (0..partitions).map(PartitionId).map(|id| {
-            let (machine, reader) = store.partition(id)?;
-            Ok((id, machine, reader, Wall::of(&store.log(GroupId::Partition(id)))?))
-        });
-        let registry = registry.collect::<Result<_, StoreError>>()?;
-        Ok(Opened { metadata, registry, partitions: partitions.collect::<Result<_, StoreError>>()? })
-    };
-    tokio::task::spawn_blocking(open).await?
+/// Starts the metadata, then the replicas that it assigns to this broker. When this returns, a broker alone takes batches in every
+/// partition; one of many serves what it can, and goes on starting what it is assigned.
+pub async fn start(
+    store: Store,
+    options: GroupOptions,
+    membership: Membership,
+    grants: ReadGrants,
+) -> Result<Groups, StartError> {
+    let starting = Starting::new(store, options, grants);
+    match membership {
+        Membership::Alone(new) => starting.alone(new).await,
+        Membership::OneOfMany(member) => starting.member(*member).await,
+    }
 }
 
 /// What has been started so far.
 struct Starting {
     store: Store,
-    retention: Retention,
-    housekeeping: Housekeeping,
-    snapshots: Arc<Path>,
-    budget: LeaderBudget,
-    full: StorageFull,
-    ended: (mpsc::Sender<Ended>, mpsc::Receiver<Ended>),
-    shards: Vec<registry::Shard>,
-    partitions: Vec<(PartitionHandle, watch::Receiver<bool>)>,
-    groups: Vec<Group>,
+    options: GroupOptions,
+    grants: ReadGrants,
+    inbox: RaftInbox,
+    leaders: Leaders,
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
 
+/// The metadata's state machine, and what it tells.
+type Metadata = (MetadataStateMachine, watch::Receiver<Option<ClusterFacts>>, watch::Receiver<Arc<ClusterState>>);
+
+/// What a broker has that is not alone.
+struct Many {
+    endpoint: PeerEndpoint,
+    introduction: Introduction,
+    /// Where others were when this broker last ran.
+    peers: Vec<String>,
+    links: PeerTasks,
+}
+
+/// The metadata group and what is known from it.
+struct Known {
+    metadata: MetadataLink,
+    /// One for all groups, which share messages.
+    network: Network,
+    state: watch::Receiver<Arc<ClusterState>>,
+    facts: ClusterFacts,
+}
+
 impl Starting {
-    fn new(store: &Store, options: &GroupOptions) -> Self {
-        Self {
-            store: store.clone(),
-            retention: options.retention,
-            housekeeping: options.housekeeping,
-            snapshots: Arc::from(options.snapshot_folder.as_path()),
-            budget: LeaderBudget::new(options.leader_budget_bytes),
-            full: StorageFull::default(),
-            ended: mpsc::channel(ENDED_MAX),
-            shards: Vec::new(),
-            partitions: Vec::new(),
-            groups: Vec::new(),
-            tasks: JoinSet::new(),
-            stop: CancellationToken::new(),
-        }
+    fn new(store: Store, options: GroupOptions, grants: ReadGrants) -> Self {
+        let (tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        let inbox = RaftInbox::new(options.snapshot_folder.clone());
+        Self { store, options, grants, inbox, leaders: Leaders::default(), tasks, stop }
     }
 
-    async fn metadata(&mut self, machine: MetadataMachine, proposed: ClusterFacts) -> Result<ClusterFacts, StartError> {
-        let (machine, standing) = MetadataStateMachine::new(machine);
-        let group = first_replica(self.store.log(GroupId::Metadata), machine).await?;
-        self.keep(&group);
-        Ok(facts::agree(&group, standing, proposed).await?)
+    async fn alone(mut self, new: NewCluster) -> Result<Groups, StartError> {
+        let peers: Peers = Arc::new(Alone::default());
+        let (machine, facts, state) = self.open_metadata().await?;
+        self.oversee(Timing::Lan, &peers);
+        let network = Network::alone();
+        let group = self.start_metadata(machine, ReplicaId::FIRST, Timing::Lan, &network).await?;
+        let proposed = new.facts(self.options.partitions, self.options.registry_shards);
+        let facts = facts::agree(&group, facts, proposed).await?;
+        let answers = self.answers(&state);
+        let known = Known { metadata: MetadataLink::new(group, peers), network, state, facts };
+        let groups = self.finish(BrokerId::FIRST, known, answers, None).await?;
+        groups.all_open().await?;
+        Ok(groups)
     }
 
-    async fn shard(&mut self, shard: u16, machine: RegistryMachine) -> Result<(), StartError> {
-        let log = self.store.log(GroupId::Registry(shard));
-        let index = |id: Option<anyport_storage::LogId>| id.map_or(0, |id| id.index);
-        let entries = index(log.last()) - index(log.last_purged());
-        let log_bytes = Arc::new(AtomicU64::new(entries * REGISTRY_ENTRY_BYTES));
-        let (ended, snapshots, reader) = (self.ended.0.clone(), Arc::clone(&self.snapshots), machine.reader());
-        let machine = RegistryStateMachine::new(machine, ended, Arc::clone(&log_bytes), snapshots);
-        let group = first_replica(log, machine).await?;
-        self.keep(&group);
-        let (tasks, stop) = (&mut self.tasks, &self.stop);
-        self.shards.push(registry::spawn_shard(group, reader, log_bytes, self.housekeeping, tasks, stop));
-        Ok(())
+    async fn member(mut self, member: Member) -> Result<Groups, StartError> {
+        let Member { seat, endpoint, directory, introduction, new, folder } = member;
+        let (machine, facts, state) = self.open_metadata().await?;
+        let answers = self.answers(&state);
+        let (whereabouts, addresses) = Whereabouts::new(seat.clone(), folder, directory, state.clone());
+        let answering = Arc::new(Answering(Arc::clone(&answers)));
+        let (peers, links) =
+            endpoint.start(seat.broker, seat.cluster(), link_timing(seat.timing), addresses, answering);
+        self.oversee(seat.timing, &peers);
+        let network = Network::new(Arc::clone(&peers), SNAPSHOT_BYTES_PER_SECOND);
+        let group = self.start_metadata(machine, seat.replica, seat.timing, &network).await?;
+        let facts = match new {
+            Some(new) => facts::agree(&group, facts, new.facts(seat.partitions, seat.registry_shards)).await?,
+            None => facts::wait(&group, facts).await?,
+        };
+        self.tasks.spawn(whereabouts.run(self.stop.clone()));
+        let known = Known { metadata: MetadataLink::new(group, peers), network, state, facts };
+        let me = seat.broker;
+        let many = Many { endpoint, introduction, peers: seat.peers, links };
+        self.finish(me, known, answers, Some(many)).await
     }
 
-    async fn partition(
+    async fn open_metadata(&self) -> Result<Metadata, StartError> {
+        let store = self.store.clone();
+        let machine = tokio::task::spawn_blocking(move || store.metadata()).await.unwrap_or(Err(StoreError::Closed))?;
+        let (machine, facts) = MetadataStateMachine::new(machine);
+        let state = machine.state();
+        Ok((machine, facts, state))
+    }
+
+    fn answers(&self, state: &watch::Receiver<Arc<ClusterState>>) -> Arc<ClusterAnswers> {
+        Arc::new(ClusterAnswers::new(self.inbox.clone(), state.clone()))
+    }
+
+    fn oversee(&mut self, timing: Timing, peers: &Peers) {
+        self.tasks.spawn(self.inbox.clone().oversee(timing, peers.reached(), self.stop.clone()));
+    }
+
+    /// The first replica of the metadata makes its group, once.
+    async fn start_metadata(
         &mut self,
-        id: PartitionId,
-        machine: PartitionMachine,
-        reader: PartitionReader,
-        wall: Wall,
-    ) -> Result<(), StartError> {
-        let (budget, full) = (self.budget.of_partition(), self.full.clone());
-        let parts = PartitionParts { id, reader, wall, retention: self.retention, budget, full };
-        let (starting, links) = StartingPartition::spawn(parts, &mut self.tasks, self.stop.clone());
-        let machine = PartitionStateMachine::new(machine, links.applied, links.trimmed)?;
-        let group = first_replica(self.store.log(GroupId::Partition(id)), machine).await?;
-        self.keep(&group);
-        self.partitions.push(starting.started(group, &mut self.tasks, self.stop.clone()));
-        Ok(())
-    }
-
-    fn keep(&mut self, group: &Group) {
-        self.groups.push(group.clone());
-        self.tasks.spawn(report_death(group.clone(), self.stop.clone()));
-    }
-
-    async fn finish(mut self, facts: ClusterFacts) -> Result<Groups, StartError> {
-        for (partition, open) in &mut self.partitions {
-            let opened = tokio::time::timeout(OPEN_TIMEOUT, open.wait_for(|open| *open)).await;
-            if !matches!(opened, Ok(Ok(_))) {
-                return Err(StartError::NotOpen { partition: partition.id() });
+        machine: MetadataStateMachine,
+        replica: ReplicaId,
+        timing: Timing,
+        network: &Network,
+    ) -> Result<Group, StartError> {
+        let (log, network) = (self.store.log(GroupId::Metadata), network.clone());
+        let group = Group::start(GroupParts { log, machine, replica, timing, network }).await?;
+        self.inbox.insert(&group);
+        self.tasks.spawn(follow(group.clone(), self.leaders.clone(), self.stop.clone()));
+        if noted(&self.store, GroupId::Metadata)? != Some(replica) {
+            if replica == ReplicaId::FIRST {
+                group.initialize().await?;
             }
+            note(&self.store, GroupId::Metadata, Some(replica))?;
         }
-        let (partitions, open) = self.partitions.into_iter().unzip();
+        Ok(group)
+    }
+
+    async fn finish(
+        mut self,
+        me: BrokerId,
+        known: Known,
+        answers: Arc<ClusterAnswers>,
+        many: Option<Many>,
+    ) -> Result<Groups, StartError> {
+        let Known { metadata, network, state, facts } = known;
+        let peers = metadata.peers();
+        let links = Links { own: me, peers: Arc::clone(&peers), leaders: self.leaders.clone(), ..Links::alone() };
+        let partitions = Partitions::new(facts.partitions, links.clone(), self.grants.clone());
+        let registry = RegistryHandle::new(facts.registry_shards, links.clone(), self.grants.clone());
+        let full = self.watch_space().await;
+        let (ended, ended_in) = mpsc::channel(ENDED_MAX);
+        let parts = ReplicaParts {
+            me,
+            store: self.store.clone(),
+            timing: facts.timing,
+            retention: self.options.retention,
+            housekeeping: self.options.housekeeping,
+            snapshots: Arc::from(self.options.snapshot_folder.as_path()),
+            budget: LeaderBudget::new(self.options.leader_budget_bytes),
+            full,
+            ended,
+            network,
+            inbox: self.inbox.clone(),
+            partitions: partitions.clone(),
+            registry: registry.clone(),
+            leaders: self.leaders.clone(),
+        };
+        let (mut replicas, running) = Replicas::new(parts);
+        let began = replicas.become_as(&Arc::clone(&state.borrow())).await;
+        if many.is_none() {
+            // What a broker alone cannot start nobody else has.
+            began?;
+        }
+        self.tasks.spawn(replicas.run(state.clone(), self.stop.clone()));
+        self.tasks.spawn(directory::tell_replicas(me, state.clone(), links.replicas.clone(), self.stop.clone()));
+        let (roll, rolled) = watch::channel(None);
+        let mut placing = Placing::new(running.clone(), rolled, partitions.clone(), registry.clone(), many.is_none());
+        placing.look(Instant::now());
+        self.tasks.spawn(placing.run(self.stop.clone()));
+
+        let (health, healthy) = watch::channel(Health::Well);
+        let controller = Controller::new(metadata.clone(), state.clone());
+        let operator = Operator { metadata: metadata.clone(), running: running.clone(), state: state.clone() };
+        answers.start(operator, controller.clone());
+        let together = match many {
+            None => None,
+            Some(many) => {
+                let pulse = PulseParts {
+                    me,
+                    start: many.introduction.start,
+                    timing: facts.timing,
+                    store: self.store.clone(),
+                    grants: self.grants.clone(),
+                    metadata: metadata.clone(),
+                    controller: controller.clone(),
+                    running: running.clone(),
+                    leaders: self.leaders.clone(),
+                    peers: Arc::clone(&peers),
+                    roll,
+                    health: health.clone(),
+                    unheard: Arc::default(),
+                };
+                Some(self.keep_with_others(many, pulse, controller, state.clone(), running.clone()))
+            }
+        };
         Ok(Groups {
             facts,
             partitions,
-            shards: self.shards,
-            groups: self.groups,
-            open,
-            ended: Mutex::new(Some(self.ended.1)),
+            registry,
+            links,
+            state,
+            health: healthy,
+            metadata,
+            running,
+            answers,
+            together,
+            ended: Mutex::new(Some(ended_in)),
             tasks: self.tasks,
             stop: self.stop,
         })
     }
-}
 
-/// The only replica of a group, of a broker that is alone.
-async fn first_replica(log: GroupLog, machine: impl RaftStateMachine<TypeConfig>) -> Result<Group, GroupError> {
-    let (replica, timing, network) = (ReplicaId::FIRST, Timing::Lan, Network::alone());
-    let group = Group::start(GroupParts { log, machine, replica, timing, network }).await?;
-    group.initialize().await?;
-    Ok(group)
-}
+    /// What a broker does for the cluster that is not alone in it.
+    fn keep_with_others(
+        &mut self,
+        many: Many,
+        pulse: PulseParts,
+        controller: Controller,
+        state: watch::Receiver<Arc<ClusterState>>,
+        running: watch::Receiver<Arc<RunningReplicas>>,
+    ) -> Together {
+        let stewards = Stewards {
+            metadata: pulse.metadata.clone(),
+            running,
+            state,
+            peers: Arc::clone(&pulse.peers),
+            timing: pulse.timing,
+        };
+        let announcement = Announcement {
+            endpoint: many.endpoint,
+            me: pulse.me,
+            introduction: many.introduction,
+            metadata: pulse.metadata.clone(),
+            peers: many.peers,
+            health: pulse.health.clone(),
+            unheard: Arc::clone(&pulse.unheard),
+        };
+        self.tasks.spawn(announcement.run(self.stop.clone()));
+        self.tasks.spawn(stewards.clone().run(self.stop.clone()));
+        self.tasks.spawn(controller.run(self.stop.clone()));
+        self.tasks.spawn(Pulse::new(pulse).run(self.stop.clone()));
+        Together { stewards, links: many.links }
+    }
 
-async fn report_death(group: Group, stop: CancellationToken) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        reason = group.died() => {
-            tracing::error!(group = %group.id(), reason, "the group is dead until the next start");
-            metrics::counter!("anyport_dead_groups_total").increment(1);
-        }
+    async fn watch_space(&mut self) -> StorageFull {
+        let (store, full) = (self.store.clone(), StorageFull::default());
+        let free = self.options.free_space.clone().unwrap_or_else(|| FreeSpace::new(move || store.free_bytes()));
+        let space = SpaceTask { free, mark_bytes: self.options.free_space_mark_bytes, full: full.clone() };
+        space.check().await;
+        self.tasks.spawn(space.run(self.stop.clone()));
+        full
     }
 }
 
 impl Groups {
-    /// Has this broker serve from its own replicas.
-    pub fn place(&self, partitions: &Partitions, registry: &RegistryHandle) {
-        self.partitions.iter().cloned().for_each(|partition| partitions.place(partition));
-        for (number, shard) in (0..).zip(&self.shards) {
-            registry.place(number, shard.clone());
+    /// Has the metadata know of the log epoch that the store begins, of which this broker alone can tell.
+    pub async fn begin_epochs(&self, store: &Store) -> Result<(), EpochsError> {
+        let running = Arc::clone(&self.running.borrow());
+        let tails: Vec<_> =
+            running.values().filter_map(Running::partition).map(|handle| handle.bounds().tail).collect();
+        if tails.len() < usize::from(self.facts.partitions) {
+            // Where others have partitions, stores are always synced, and no end is lost without the others knowing.
+            return Ok(());
+        }
+        epochs::begin(store, &tails, &self.state, &self.metadata).await
+    }
+
+    /// Resolves when this broker is to stop because of what the cluster has decided.
+    pub async fn dismissed(&self) -> Dismissal {
+        let (mut health, mut state, me) = (self.health.clone(), self.state.clone(), self.links.own);
+        let drained = |state: &ClusterState| {
+            state.brokers.get(&me).is_some_and(|record| record.draining) && holds_nothing(state, me)
+        };
+        let given_up = |state: &ClusterState| state.removed.contains_key(&me);
+        loop {
+            if *health.borrow_and_update() == Health::Removed || given_up(&state.borrow()) {
+                return Dismissal::Removed;
+            }
+            if drained(&state.borrow_and_update()) {
+                return Dismissal::Drained;
+            }
+            tokio::select! {
+                Ok(()) = health.changed() => {}
+                Ok(()) = state.changed() => {}
+                else => std::future::pending().await,
+            }
         }
     }
 
-    /// Says whether every group has its leader here and every partition takes batches, or what does not.
+    /// Has other brokers answered, too, by what serves clients.
+    pub fn serve(&self, serving: Serving) {
+        self.answers.serve(serving);
+    }
+
+    /// This broker's own replica of a partition, if it has one.
+    pub fn partition(&self, id: PartitionId) -> Option<PartitionHandle> {
+        self.running.borrow().get(&GroupId::Partition(id)).and_then(|running| running.partition().cloned())
+    }
+
+    /// Has others serve from this broker's replicas, which must all be here.
+    pub fn place(&self, partitions: &Partitions, registry: &RegistryHandle) {
+        let running = Arc::clone(&self.running.borrow());
+        for (group, running) in running.iter() {
+            placing::set(partitions, registry, *group, running, true);
+        }
+    }
+
+    /// Waits until every partition takes batches here.
+    async fn all_open(&self) -> Result<(), StartError> {
+        let running = Arc::clone(&self.running.borrow());
+        for (group, running) in running.iter() {
+            let (GroupId::Partition(partition), Part::Partition { open, .. }) = (group, &running.part) else {
+                continue;
+            };
+            let mut open = open.clone();
+            let opened = tokio::time::timeout(OPEN_TIMEOUT, open.wait_for(|open| *open)).await;
+            if !matches!(opened, Ok(Ok(_))) {
+                return Err(StartError::NotOpen { partition: *partition });
+            }
+        }
+        Ok(())
+    }
+
+    /// Says whether this broker serves as it should, or what does not.
     pub fn ready_probe(&self) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
-        let leaders: Vec<_> = self.groups.iter().map(|group| (group.id(), group.leadership())).collect();
-        let open: Vec<_> = self.partitions.iter().map(PartitionHandle::id).zip(self.open.iter().cloned()).collect();
+        let (running, health, metadata) = (self.running.clone(), self.health.clone(), self.metadata.clone());
+        let alone = self.together.is_none();
         Arc::new(move || {
-            if let Some((group, watch)) = leaders.iter().find(|(_, watch)| !watch.is_leader()) {
-                return Err(format!("{group} is not led here: {:?}", watch.current()));
+            if *health.borrow() != Health::Well {
+                return Err(format!("this broker is not well: {:?}", *health.borrow()));
+            }
+            let groups = running.borrow();
+            let all = groups.values().map(|running| &running.group).chain([metadata.group()]);
+            for group in all {
+                match group.leadership().current() {
+                    Leadership::Stopped { reason } => return Err(format!("{} is dead here: {reason}", group.id())),
+                    other if alone && !matches!(other, Leadership::Leader { .. }) => {
+                        return Err(format!("{} is not led here: {other:?}", group.id()));
+                    }
+                    _ => {}
+                }
             }
             // A task that has ended is not open, whatever it said last.
-            let is_open = |open: &watch::Receiver<bool>| *open.borrow() && open.has_changed().is_ok();
-            match open.iter().find(|(_, open)| !is_open(open)) {
-                Some((partition, _)) => Err(format!("partition {partition} takes no batches")),
+            let takes_batches = |part: &Part| match part {
+                Part::Partition { open, .. } => *open.borrow() && open.has_changed().is_ok(),
+                Part::Shard(_) => true,
+            };
+            match groups.iter().find(|(_, running)| alone && !takes_batches(&running.part)) {
+                Some((group, _)) => Err(format!("{group} takes no batches")),
                 None => Ok(()),
             }
         })
@@ -291,17 +510,28 @@ impl Groups {
         stream.unwrap_or_else(|| mpsc::channel(1).1)
     }
 
-    /// Stops in order: nothing new is taken and what was taken is answered; then the replicas end. The store is the caller's
-    /// to close.
+    /// Stops in order: what is led here is handed over, nothing new is taken and what was taken is answered, the replicas end, the
+    /// metadata last. The store is the caller's to close.
     pub async fn shutdown(mut self) {
+        if let Some(together) = &self.together {
+            together.stewards.hand_over_all().await;
+        }
         self.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             if let Err(failed) = ended {
                 tracing::error!(%failed, "a task of the groups");
             }
         }
-        for group in &self.groups {
-            group.shutdown().await;
+        self.metadata.group().shutdown().await;
+        if let Some(together) = self.together {
+            together.links.stop().await;
         }
+    }
+}
+
+fn link_timing(timing: Timing) -> LinkTiming {
+    match timing {
+        Timing::Lan => LinkTiming::LAN,
+        Timing::Wan => LinkTiming::WAN,
     }
 }

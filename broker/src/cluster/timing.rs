@@ -25,3 +25,11 @@ impl From<Timing> for Pace {
         Self { heartbeat, election_min, election_max }
     }
 }
+
+/// How long a broker counts as alive after it last showed progress.
+pub(super) fn lease_length(timing: Timing) -> Duration {
+    match timing {
+        Timing::Lan => Duration::from_secs(3),
+        Timing::Wan => Duration::from_secs(12),
+    }
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyport_broker::advice::next;
 use anyport_broker::identity::BadKey;
 use anyport_broker::net::{BindError, TlsError};
+use anyport_broker::seating::SeatingError;
 use anyport_broker::server::StartError;
 use anyport_storage::{OpenError, Poison, Step, StoreError};
 
@@ -56,7 +57,9 @@ fn other_errors() -> Vec<StartError> {
 
 #[test]
 fn the_runbook_has_a_row_for_every_advice_of_a_failed_start() {
-    let of_store = store_errors().into_iter().map(|source| StartError::Store { path: PathBuf::from("DATA"), source });
+    let of_store = store_errors()
+        .into_iter()
+        .map(|source| -> StartError { SeatingError::Store { path: PathBuf::from("DATA"), source }.into() });
     for error in of_store.chain(other_errors()) {
         let (error, advice) = (error.to_string(), next(&error));
         // Names of files and options, and numbers, are those of the case.

@@ -19,6 +19,6 @@ async fn the_facts_of_a_cluster_outlive_every_stop_and_a_crash() {
 
     broker.die_after_the_next_sync();
     let client = ClientId::from_bytes([1; 16]);
-    broker.registry.apply(Command::Register { client, now: WallMs(1) }).await.expect_err("it died");
+    broker.groups.registry.apply(Command::Register { client, now: WallMs(1) }).await.expect_err("it died");
     assert_eq!(broker.recover().await.groups.facts, facts);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyport_broker::cluster::GroupOptions;
 use anyport_broker::partition::FreeSpace;
 use anyport_protocol::message::publish::Published;
-use anyport_protocol::{Code, Offset, Outcome, ProducerId};
+use anyport_protocol::{Code, Offset, Outcome, PartitionId, ProducerId};
 use futures_util::future::join_all;
 
 use crate::support::{PRODUCER, TestGroups, already_at, batch, options, read_all, stored_at};
@@ -56,7 +56,7 @@ async fn a_batch_synced_just_before_a_crash_is_not_stored_again_when_it_is_sent_
 async fn many_producers_publish_at_once_and_each_event_has_an_offset_of_its_own() {
     let broker = TestGroups::start(GroupOptions { partitions: 2, ..options() }).await;
     let publishers = (0..16u8).map(|id| {
-        let partition = broker.groups.partitions[usize::from(id % 2)].clone();
+        let partition = broker.groups.partition(PartitionId(u16::from(id % 2))).expect("it has all");
         tokio::spawn(async move {
             let producer = ProducerId::from_bytes([id; 16]);
             let sent = (0..50).map(|at| partition.publish(batch(producer, at * 5, 5, "t")));

@@ -46,7 +46,7 @@ async fn assert_all_registered(registry: &RegistryHandle) {
 }
 
 async fn open_with_subscription(broker: &TestGroups, id: u8, inactive_expiry_secs: u64) {
-    let registry = &broker.registry;
+    let registry = &broker.groups.registry;
     registry.apply(register(id)).await.expect("registered");
     let open = Command::Open { client: client(id), epoch: SessionEpoch(1), nonce: Nonce([id; 16]), now: WallMs(1) };
     registry.apply(open).await.expect("opened");
@@ -57,7 +57,7 @@ async fn open_with_subscription(broker: &TestGroups, id: u8, inactive_expiry_sec
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn commands_of_many_clients_share_entries_and_survive_a_restart() {
     let broker = TestGroups::start(GroupOptions { registry_shards: 2, ..options() }).await;
-    let replies = join_all((0..200).map(|id| broker.registry.apply(register(id)))).await;
+    let replies = join_all((0..200).map(|id| broker.groups.registry.apply(register(id)))).await;
     let mut indexes: Vec<u64> = replies.into_iter().map(|reply| reply.expect("registered").1).collect();
     indexes.sort_unstable();
     indexes.dedup();
@@ -65,7 +65,7 @@ async fn commands_of_many_clients_share_entries_and_survive_a_restart() {
     open_with_subscription(&broker, 7, 3600).await;
 
     let broker = broker.restart().await;
-    let registry = &broker.registry;
+    let registry = &broker.groups.registry;
     assert_all_registered(registry).await;
     let record = record(registry, 7).await.expect("registered");
     assert_eq!(record.subscriptions.len(), 1);
@@ -98,7 +98,7 @@ async fn a_subscription_nobody_uses_ends_and_it_is_announced() {
     let told = next_ended(&mut ended).await;
     let name = "quakes".parse().expect("a name");
     assert_eq!(told, Some(Ended { client: client(3), name, incarnation: Incarnation(1), cause: EndCause::Unused }));
-    let record = record(&broker.registry, 3).await.expect("still registered");
+    let record = record(&broker.groups.registry, 3).await.expect("still registered");
     assert!(record.subscriptions.is_empty());
     broker.groups.shutdown().await;
     assert_eq!(ended.recv().await, None, "the others live, and the stream ends with the registry");
@@ -111,14 +111,14 @@ async fn what_expired_is_told_after_a_restart_too_and_begun_anew_by_who_knows() 
     next_ended(&mut broker.groups.ended()).await.expect("last used in 1970");
 
     let broker = broker.restart().await;
-    let (refused, _) = broker.registry.apply(subscribe(3, 60)).await.expect("answered");
+    let (refused, _) = broker.groups.registry.apply(subscribe(3, 60)).await.expect("answered");
     let incarnation = Incarnation(1);
     assert_eq!(refused, Reply::Refused(Refusal::Expired { name: "quakes".parse().expect("a name"), incarnation }));
     let mut knowing = subscribe(3, 60);
     if let Command::Subscribe { expired, .. } = &mut knowing {
         *expired = Some(incarnation);
     }
-    let (reply, _) = broker.registry.apply(knowing).await.expect("answered");
+    let (reply, _) = broker.groups.registry.apply(knowing).await.expect("answered");
     assert!(matches!(reply, Reply::Subscribed { outcome: SubscribeOutcome::Created, .. }), "{reply:?}");
 }
 
@@ -128,10 +128,10 @@ async fn a_log_that_has_grown_is_purged_and_nothing_is_lost_with_it() {
         Housekeeping { every: Duration::from_millis(20), log_bytes_max: 4096, ..Housekeeping::default() };
     let broker = TestGroups::start(GroupOptions { housekeeping, ..options() }).await;
     for id in 0..200 {
-        broker.registry.apply(register(id)).await.expect("registered");
+        broker.groups.registry.apply(register(id)).await.expect("registered");
     }
     broker.registry_log_is_purged().await;
     let broker = broker.restart().await;
-    assert_all_registered(&broker.registry).await;
-    broker.registry.apply(register(201)).await.expect("registered");
+    assert_all_registered(&broker.groups.registry).await;
+    broker.groups.registry.apply(register(201)).await.expect("registered");
 }

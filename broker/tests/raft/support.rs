@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyport_broker::Broker;
-use anyport_broker::cluster::{self, GroupOptions, Groups, NewCluster};
+use anyport_broker::cluster::{self, GroupOptions, Groups, Membership, NewCluster};
 use anyport_broker::epochs::LogEpochs;
 use anyport_broker::feed::ReadGrants;
 use anyport_broker::identity::TokenAuthority;
@@ -26,7 +26,6 @@ pub const PRODUCER: ProducerId = ProducerId([7; 16]);
 
 pub struct TestGroups {
     pub groups: Groups,
-    pub registry: RegistryHandle,
     /// Would be the cluster if none existed before this start.
     pub proposed: ClusterId,
     store: Store,
@@ -56,20 +55,17 @@ impl TestGroups {
         let fault = Arc::new(AtomicBool::new(false));
         let store = open_store(folder.path(), &options, Arc::clone(&fault));
         let proposed = ClusterId::from_bytes(rand::random());
-        let new = NewCluster { cluster: proposed, created: WallMs(1), token_key: TokenAuthority::generate_key() };
-        let groups = cluster::start(store.clone(), options.clone(), new).await.expect("start");
-        let (links, grants) = (Links::alone(), ReadGrants::new(1));
-        let partitions = Partitions::new(options.partitions, links.clone(), grants.clone());
-        let registry = RegistryHandle::new(options.registry_shards, links, grants);
-        groups.place(&partitions, &registry);
-        Self { groups, registry, proposed, store, options, fault, folder }
+        let new = NewCluster::new(proposed, WallMs(1), TokenAuthority::generate_key());
+        let membership = Membership::Alone(new);
+        let groups =
+            cluster::start(store.clone(), options.clone(), membership, ReadGrants::new(1)).await.expect("start");
+        groups.begin_epochs(&store).await.expect("begin");
+        Self { groups, proposed, store, options, fault, folder }
     }
 
     /// Stops in good order, and starts again.
     pub async fn restart(self) -> Self {
-        let Self { groups, registry, store, options, folder, .. } = self;
-        // Handles keep the store's folder from being opened again.
-        drop(registry);
+        let Self { groups, store, options, folder, .. } = self;
         groups.shutdown().await;
         store.close().expect("close");
         Self::open(folder, options).await
@@ -82,9 +78,7 @@ impl TestGroups {
 
     /// Starts again what has died.
     pub async fn recover(self) -> Self {
-        let Self { groups, registry, store, options, folder, .. } = self;
-        // Handles keep the store's folder from being opened again.
-        drop(registry);
+        let Self { groups, store, options, folder, .. } = self;
         assert!(store.poisoned().is_some(), "the fault was met");
         groups.shutdown().await;
         let _ = store.close();
@@ -92,29 +86,33 @@ impl TestGroups {
     }
 
     pub fn partition(&self) -> PartitionHandle {
-        self.groups.partitions[0].clone()
+        self.groups.partition(PartitionId(0)).expect("it has all")
     }
 
     /// A broker on these groups, without a port.
     pub fn broker(&self) -> Arc<Broker> {
-        let broker = self.broker_with(Links::alone());
-        self.groups.place(&broker.partitions, &broker.registry);
-        broker
+        let Groups { partitions, registry, links, .. } = &self.groups;
+        self.broker_of(partitions.clone(), registry.clone(), links.clone())
     }
 
     /// A broker of the same cluster that has no replica placed.
     pub fn broker_with(&self, links: Links) -> Arc<Broker> {
-        let Groups { facts, partitions, .. } = &self.groups;
-        let tails: Vec<_> = partitions.iter().map(|partition| partition.bounds().tail).collect();
-        let grants = ReadGrants::new(1);
+        let (facts, grants) = (&self.groups.facts, ReadGrants::new(1));
+        let partitions = Partitions::new(facts.partitions, links.clone(), grants.clone());
+        let registry = RegistryHandle::new(facts.registry_shards, links.clone(), grants);
+        self.broker_of(partitions, registry, links)
+    }
+
+    fn broker_of(&self, partitions: Partitions, registry: RegistryHandle, links: Links) -> Arc<Broker> {
+        let Groups { facts, state, .. } = &self.groups;
         Arc::new(Broker {
             cluster: facts.cluster,
-            partitions: Partitions::new(facts.partitions, links.clone(), grants.clone()),
-            registry: RegistryHandle::new(facts.registry_shards, links.clone(), grants),
+            partitions,
+            registry,
             sessions: SessionTable::default(),
             notifier: Notifier::start(links),
             tokens: TokenAuthority::new(facts.cluster, &facts.token_key).expect("own key"),
-            epochs: LogEpochs::load(&self.store, &tails).expect("readable"),
+            epochs: LogEpochs::new(state.clone()),
             relaxed: false,
         })
     }

@@ -1,0 +1,99 @@
+//! What operators ask of the cluster, answered by any broker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyport_protocol::message::admin::{ClusterStatus, DrainQuestion, RemoveQuestion};
+use anyport_protocol::{BrokerId, Code, Fault};
+use anyport_storage::metadata::{ClusterState, Command, Refusal, Reply};
+use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::watch;
+
+use super::messages;
+use super::metadata_link::MetadataLink;
+use super::replicas::RunningReplicas;
+use super::report::{self, Known, Report};
+use crate::admin::cluster::AdminAnswers;
+use crate::clock;
+use crate::peer::{Call, Link};
+
+/// How long the other brokers have to say how they are.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
+
+const AGENT: &str = concat!("anyportd/", env!("CARGO_PKG_VERSION"));
+
+#[derive(Clone, Debug)]
+pub(super) struct Operator {
+    pub(super) metadata: MetadataLink,
+    pub(super) running: watch::Receiver<Arc<RunningReplicas>>,
+    pub(super) state: watch::Receiver<Arc<ClusterState>>,
+}
+
+impl Operator {
+    fn me(&self) -> BrokerId {
+        self.metadata.group().replica().broker()
+    }
+
+    /// How this broker's own replicas are.
+    pub(super) fn report(&self) -> Report {
+        let running = self.running.borrow();
+        let metadata = report::of_replica(self.metadata.group(), None);
+        let others = running.values().map(|running| report::of_replica(&running.group, Some(running)));
+        Report { agent: AGENT.to_owned(), replicas: std::iter::once(metadata).chain(others).collect() }
+    }
+
+    async fn reports(&self) -> BTreeMap<BrokerId, Report> {
+        let peers = self.metadata.peers();
+        let reached = peers.reached().borrow().clone();
+        let asked = reached.into_iter().map(|broker| {
+            let asked = peers.call(broker, Link::Bulk, Call::Status, bytes::Bytes::new());
+            async move {
+                let answer = tokio::time::timeout(REPORT_TIMEOUT, asked).await.ok()?.ok()?;
+                Some((broker, messages::decode(&answer).ok()?))
+            }
+        });
+        let others = join_all(asked).await.into_iter().flatten();
+        others.chain([(self.me(), self.report())]).collect()
+    }
+
+    async fn cluster_status(&self) -> Result<ClusterStatus, Fault> {
+        let reports = self.reports().await;
+        let state = Arc::clone(&self.state.borrow());
+        let facts = state.facts.as_ref().ok_or_else(|| Fault::new(Code::NotReady, "there is no cluster yet"))?;
+        let known = Known { me: self.me(), now: clock::wall(), facts, state: &state, reports: &reports };
+        Ok(report::status(&known))
+    }
+
+    async fn change(&self, command: Command) -> Result<(), Fault> {
+        match self.metadata.propose(command).await? {
+            Reply::Refused(refusal @ (Refusal::UnknownBroker { broker } | Refusal::Removed { broker })) => {
+                Err(Fault::new(Code::UnknownBroker, refusal.to_string()).with_value(u64::from(broker.0)))
+            }
+            Reply::Refused(refusal) => Err(Fault::new(Code::StalePlan, refusal.to_string())),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl AdminAnswers for Operator {
+    fn status(&self) -> BoxFuture<'_, Result<ClusterStatus, Fault>> {
+        Box::pin(self.cluster_status())
+    }
+
+    fn drain(&self, question: DrainQuestion) -> BoxFuture<'_, Result<(), Fault>> {
+        let DrainQuestion { broker, draining } = question;
+        Box::pin(self.change(Command::Drain { broker, draining }))
+    }
+
+    fn remove(&self, question: RemoveQuestion) -> BoxFuture<'_, Result<(), Fault>> {
+        let broker = question.broker;
+        Box::pin(async move {
+            if self.state.borrow().is_alive(broker) {
+                let text = format!("broker {broker} holds a lease: it is alive");
+                return Err(Fault::new(Code::BrokerNotAway, text).with_value(u64::from(broker.0)));
+            }
+            self.change(Command::Remove { broker, now: clock::wall() }).await
+        })
+    }
+}

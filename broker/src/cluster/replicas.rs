@@ -1,0 +1,336 @@
+//! The replicas this broker has: started and stopped as the metadata's assignments say.
+//!
+//! One task owns them and looks whenever the metadata changes. Which replica the data of a group in the store belong to is a row
+//! of the broker's own, written before the replica starts: data of another replica, of an earlier generation or of one that has
+//! moved away, are wiped first, and only because an assignment says so.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use anyport_protocol::{BrokerId, PartitionId, ReplicaId};
+use anyport_storage::metadata::{Assignment, ClusterState, Timing};
+use anyport_storage::{GroupId, Store, StoreError};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::group::{Group, GroupError, GroupParts};
+use super::inbox::RaftInbox;
+use super::leaders::Leaders;
+use super::leadership::Leadership;
+use super::network::Network;
+use super::partition_machine::PartitionStateMachine;
+use super::registry_machine::{Ended, RegistryStateMachine};
+use crate::partition::{
+    LeaderBudget, PartitionHandle, PartitionParts, Retention, StartingPartition, StorageFull, Wall,
+};
+use crate::registry::{self, Housekeeping, RegistryHandle};
+use crate::serving::Partitions;
+
+/// What one entry of a registry's log takes, roughly, for a log that was not counted when it was written.
+const REGISTRY_ENTRY_BYTES: u64 = 256;
+
+/// What every replica needs.
+#[derive(Debug)]
+pub(super) struct ReplicaParts {
+    pub(super) me: BrokerId,
+    pub(super) store: Store,
+    pub(super) timing: Timing,
+    pub(super) retention: Retention,
+    pub(super) housekeeping: Housekeeping,
+    /// Where snapshots that are sent or received are written.
+    pub(super) snapshots: Arc<Path>,
+    pub(super) budget: LeaderBudget,
+    pub(super) full: StorageFull,
+    pub(super) ended: mpsc::Sender<Ended>,
+    pub(super) network: Network,
+    pub(super) inbox: RaftInbox,
+    pub(super) partitions: Partitions,
+    pub(super) registry: RegistryHandle,
+    pub(super) leaders: Leaders,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReplicaError {
+    #[error("open the state of {group}: {source}")]
+    Store { group: GroupId, source: StoreError },
+    #[error("note which replica of {group} this broker has: {source}")]
+    Note { group: GroupId, source: StoreError },
+    #[error("{group} holds another replica's data, and wiping a single group is not possible yet")]
+    NotWiped { group: GroupId },
+    #[error(transparent)]
+    Group(#[from] GroupError),
+}
+
+/// A replica that runs.
+#[derive(Clone, Debug)]
+pub(super) struct Running {
+    pub(super) replica: ReplicaId,
+    pub(super) group: Group,
+    pub(super) part: Part,
+}
+
+/// What others have of a replica.
+#[derive(Clone, Debug)]
+pub(super) enum Part {
+    Partition {
+        handle: PartitionHandle,
+        /// Whether batches are being taken.
+        open: watch::Receiver<bool>,
+    },
+    Shard(registry::Shard),
+}
+
+impl Running {
+    pub(super) fn partition(&self) -> Option<&PartitionHandle> {
+        if let Part::Partition { handle, .. } = &self.part { Some(handle) } else { None }
+    }
+
+    pub(super) fn votes(&self) -> bool {
+        self.group.members().voters.contains(&self.replica)
+    }
+}
+
+/// The replicas that run, by group, as others see them.
+pub(super) type RunningReplicas = BTreeMap<GroupId, Running>;
+
+#[derive(Debug)]
+struct Owned {
+    running: Running,
+    /// Everything that proposes.
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+pub(super) struct Replicas {
+    parts: ReplicaParts,
+    owned: BTreeMap<GroupId, Owned>,
+    told: watch::Sender<Arc<RunningReplicas>>,
+}
+
+/// Which replica of a group this broker is to have. One that is to go stays until the group itself has let it go.
+pub(super) fn wanted(me: BrokerId, assignment: &Assignment) -> Option<ReplicaId> {
+    let mine = |replicas: &[ReplicaId]| replicas.iter().filter(|replica| replica.broker() == me).max().copied();
+    let assigned = mine(&assignment.voters).into_iter().chain(mine(&assignment.learners)).max();
+    assigned.or_else(|| mine(&assignment.settled))
+}
+
+impl Replicas {
+    pub(super) fn new(parts: ReplicaParts) -> (Self, watch::Receiver<Arc<RunningReplicas>>) {
+        let (told, seen) = watch::channel(Arc::default());
+        (Self { parts, owned: BTreeMap::new(), told }, seen)
+    }
+
+    /// Follows the metadata until it is told to stop, then stops every replica.
+    pub(super) async fn run(mut self, mut state: watch::Receiver<Arc<ClusterState>>, stop: CancellationToken) {
+        loop {
+            let changed = tokio::select! {
+                () = stop.cancelled() => break,
+                changed = state.changed() => changed,
+            };
+            if changed.is_err() {
+                break;
+            }
+            let now = Arc::clone(&state.borrow_and_update());
+            // What failed was said, and is tried again at the next change.
+            let _ = self.become_as(&now).await;
+        }
+        self.shutdown().await;
+    }
+
+    /// Starts and stops what the assignments say; the first failure does not keep it from the rest.
+    pub(super) async fn become_as(&mut self, state: &ClusterState) -> Result<(), ReplicaError> {
+        let mut outcome = Ok(());
+        for (group, assignment) in &state.assignments {
+            if *group == GroupId::Metadata {
+                continue;
+            }
+            if let Err(error) = self.become_one(*group, assignment).await {
+                tracing::error!(%group, %error, "have the replica that is assigned");
+                outcome = outcome.and(Err(error));
+            }
+        }
+        let running = self.owned.iter().map(|(group, owned)| (*group, owned.running.clone())).collect();
+        self.told.send_replace(Arc::new(running));
+        outcome
+    }
+
+    async fn become_one(&mut self, group: GroupId, assignment: &Assignment) -> Result<(), ReplicaError> {
+        let wanted = wanted(self.parts.me, assignment);
+        if self.owned.get(&group).map(|owned| owned.running.replica) == wanted {
+            return Ok(());
+        }
+        if let Some(owned) = self.owned.remove(&group) {
+            self.stop(group, owned).await;
+        }
+        let noted = noted(&self.parts.store, group)?;
+        if noted.is_some() && noted != wanted {
+            tracing::info!(%group, replica = ?noted, "the replica is no longer assigned; its data are wiped");
+            self.wipe(group).await?;
+        }
+        let Some(replica) = wanted else { return Ok(()) };
+        let owned = self.start(group, replica).await?;
+        self.begin(group, replica, noted, &owned.running.group).await?;
+        self.owned.insert(group, owned);
+        Ok(())
+    }
+
+    /// Notes whose data these are. The very first replica of a group begins it, once.
+    async fn begin(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        noted: Option<ReplicaId>,
+        running: &Group,
+    ) -> Result<(), ReplicaError> {
+        if noted == Some(replica) {
+            return Ok(());
+        }
+        if replica == ReplicaId::FIRST {
+            running.initialize().await?;
+        }
+        note(&self.parts.store, group, Some(replica))
+    }
+
+    async fn start(&self, group: GroupId, replica: ReplicaId) -> Result<Owned, ReplicaError> {
+        match group {
+            GroupId::Partition(id) => self.start_partition(id, replica).await,
+            GroupId::Registry(shard) => self.start_shard(shard, replica).await,
+            GroupId::Metadata => unreachable!("the metadata is started before all others"),
+        }
+    }
+
+    async fn start_partition(&self, id: PartitionId, replica: ReplicaId) -> Result<Owned, ReplicaError> {
+        let (group, parts) = (GroupId::Partition(id), &self.parts);
+        let failed = |source| ReplicaError::Store { group, source };
+        let store = parts.store.clone();
+        let open = move || Ok((store.partition(id)?, Wall::of(&store.log(group))?));
+        let ((machine, reader), wall) = blocking(open).await.map_err(failed)?;
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        let (budget, full, retention) = (parts.budget.of_partition(), parts.full.clone(), parts.retention);
+        let of_partition = PartitionParts { id, reader, wall, retention, budget, full };
+        let (starting, links) = StartingPartition::spawn(of_partition, &mut tasks, stop.clone());
+        let machine = PartitionStateMachine::new(machine, links.applied, links.trimmed).map_err(failed)?;
+        let running = self.start_group(group, replica, machine).await?;
+        let (handle, open) = starting.started(running.clone(), &mut tasks, stop.clone());
+        self.watch(&running, &mut tasks, &stop);
+        Ok(Owned { running: Running { replica, group: running, part: Part::Partition { handle, open } }, tasks, stop })
+    }
+
+    async fn start_shard(&self, shard: u16, replica: ReplicaId) -> Result<Owned, ReplicaError> {
+        let (group, parts) = (GroupId::Registry(shard), &self.parts);
+        let failed = |source| ReplicaError::Store { group, source };
+        let store = parts.store.clone();
+        let machine = blocking(move || store.registry(shard)).await.map_err(failed)?;
+        let (log, reader) = (parts.store.log(group), machine.reader());
+        let index = |id: Option<anyport_storage::LogId>| id.map_or(0, |id| id.index);
+        let entries = index(log.last()) - index(log.last_purged());
+        let log_bytes = Arc::new(AtomicU64::new(entries * REGISTRY_ENTRY_BYTES));
+        let machine = RegistryStateMachine::new(
+            machine,
+            parts.ended.clone(),
+            Arc::clone(&log_bytes),
+            Arc::clone(&parts.snapshots),
+        );
+        let running = self.start_group(group, replica, machine).await?;
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        let handle = registry::spawn_shard(running.clone(), reader, log_bytes, parts.housekeeping, &mut tasks, &stop);
+        self.watch(&running, &mut tasks, &stop);
+        Ok(Owned { running: Running { replica, group: running, part: Part::Shard(handle) }, tasks, stop })
+    }
+}
+
+impl Replicas {
+    async fn start_group(
+        &self,
+        group: GroupId,
+        replica: ReplicaId,
+        machine: impl openraft::storage::RaftStateMachine<super::types::TypeConfig>,
+    ) -> Result<Group, GroupError> {
+        let ReplicaParts { store, timing, network, inbox, .. } = &self.parts;
+        let parts = GroupParts { log: store.log(group), machine, replica, timing: *timing, network: network.clone() };
+        let running = Group::start(parts).await?;
+        inbox.insert(&running);
+        Ok(running)
+    }
+
+    fn watch(&self, group: &Group, tasks: &mut JoinSet<()>, stop: &CancellationToken) {
+        tasks.spawn(follow(group.clone(), self.parts.leaders.clone(), stop.clone()));
+    }
+
+    /// In order: nothing new comes here, what was taken is answered, then the replica ends.
+    async fn stop(&self, group: GroupId, owned: Owned) {
+        let Owned { running, mut tasks, stop } = owned;
+        match group {
+            GroupId::Partition(id) => self.parts.partitions.remove(id),
+            GroupId::Registry(shard) => self.parts.registry.remove(shard),
+            GroupId::Metadata => {}
+        }
+        stop.cancel();
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(failed) = ended {
+                tracing::error!(%group, %failed, "a task of the replica");
+            }
+        }
+        self.parts.inbox.remove(group);
+        running.group.shutdown().await;
+    }
+
+    async fn shutdown(mut self) {
+        // All at once: each may wait for what it has proposed.
+        let owned = std::mem::take(&mut self.owned);
+        let stopped = owned.into_iter().map(|(group, owned)| self.stop(group, owned));
+        futures_util::future::join_all(stopped).await;
+    }
+
+    async fn wipe(&self, group: GroupId) -> Result<(), ReplicaError> {
+        Err(ReplicaError::NotWiped { group })
+    }
+}
+
+/// Which replica of the group the store's data are of.
+pub(super) fn noted(store: &Store, group: GroupId) -> Result<Option<ReplicaId>, ReplicaError> {
+    let note = store.local(&note_name(group)).map_err(|source| ReplicaError::Note { group, source })?;
+    let id = note.and_then(|note| note.try_into().ok()).map(|id| ReplicaId(u64::from_le_bytes(id)));
+    Ok(id.filter(|id| id.0 != 0))
+}
+
+/// Zero is none: no replica has that id.
+pub(super) fn note(store: &Store, group: GroupId, replica: Option<ReplicaId>) -> Result<(), ReplicaError> {
+    let id = replica.map_or(0, |replica| replica.0).to_le_bytes();
+    store.put_local(&note_name(group), &id).map_err(|source| ReplicaError::Note { group, source })
+}
+
+fn note_name(group: GroupId) -> String {
+    format!("replica-of-{group}")
+}
+
+/// Says who leads, as soon as this replica knows, and when the replica has died.
+pub(super) async fn follow(group: Group, leaders: Leaders, stop: CancellationToken) {
+    let mut leadership = group.leadership();
+    loop {
+        match leadership.current() {
+            Leadership::Leader { .. } => leaders.note(group.id(), group.replica().broker()),
+            Leadership::Follower { leader: Some(leader) } => leaders.note(group.id(), leader.broker()),
+            Leadership::Stopped { reason } if !stop.is_cancelled() => {
+                tracing::error!(group = %group.id(), reason, "the replica is dead until the next start");
+                metrics::counter!("anyport_dead_groups_total").increment(1);
+                return;
+            }
+            _ => {}
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = leadership.changed() => {}
+        }
+    }
+}
+
+/// Opening and wiping read and write the disk.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or(Err(StoreError::Closed))
+}
