@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::{Outcome, ReplicaId};
+use anyport_protocol::ReplicaId;
 use anyport_storage::{EntryData, GroupId, GroupLog, LogId};
 use futures_util::FutureExt;
 use openraft::error::{ClientWriteError, Fatal};
@@ -25,24 +25,14 @@ use anyport_storage::metadata::Timing;
 /// How long a snapshot and a purge may take. Neither writes more than a mark.
 const TRIM_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a proposal has no known effect.
+/// Why a proposal has no known effect. It may have one all the same: what this replica appended as leader, and then had to drop for
+/// another leader's entries, some third replica may still have, and may lead one day.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     #[error("this replica does not lead the group; replica {leader:?} may")]
     NotLeader { leader: Option<ReplicaId> },
     #[error("the group has stopped: {reason}")]
     Stopped { reason: String },
-}
-
-impl ProposeError {
-    /// May the entry be applied all the same?
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            // Not appended, or truncated since: it is in no log that can win.
-            Self::NotLeader { .. } => Outcome::SurelyNot,
-            Self::Stopped { .. } => Outcome::Maybe,
-        }
-    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +83,7 @@ impl Group {
     pub(super) async fn start(parts: GroupParts<impl RaftStateMachine<TypeConfig>>) -> Result<Self, GroupError> {
         let GroupParts { log, machine, replica, timing, network } = parts;
         let (id, pace) = (log.group(), Pace::from(timing));
-        let config = config(id, pace).validate();
+        let config = Config { enable_elect: network.links.is_none(), ..config(id, pace) }.validate();
         let config = config.map_err(|bad| GroupError::Config { group: id, cause: bad.to_string() })?;
         let raft = Raft::new(replica.0, Arc::new(config), network.of_group(id), LogStore::new(log), machine).await;
         let raft = raft.map_err(|fatal| GroupError::Start { group: id, cause: fatal.to_string() })?;
@@ -254,7 +244,7 @@ fn config(group: GroupId, pace: Pace) -> Config {
         heartbeat_interval: millis(pace.heartbeat),
         election_timeout_min: millis(pace.election_min),
         election_timeout_max: millis(pace.election_max),
-        // Sent for all groups at once: see `oversight.rs`.
+        // Sent for all groups at once: see `oversight.rs`, which also says when a replica with peers may stand.
         enable_heartbeat: false,
         // Trimming is decided by us, never by the engine: it would drop entries that hold retained events.
         snapshot_policy: SnapshotPolicy::Never,

@@ -2,7 +2,7 @@
 //!
 //! The engine asks a member one thing at a time, and waits for an append as long as a heartbeat takes. What it must know of that:
 //! - An append that outlives its time is not sent again: the engine asks for the same, and is given the first one's answer. So
-//!   a disk that is slow for a moment is not sent the same half megabyte over and over.
+//!   a disk that is slow for a moment is not sent the same half megabyte over and over, and a slow link still carries a group.
 //! - A heartbeat that says nothing new waits a moment for those of other groups to the same broker, and goes with them in one
 //!   message. Everything else goes at once.
 //! - Whoever does not answer is unreachable, whatever the reason: then the engine pauses before it asks again.
@@ -156,7 +156,7 @@ impl RaftNetworkFactory<TypeConfig> for GroupNetwork {
 
     async fn new_client(&mut self, target: u64, (): &()) -> Member {
         let (group, target, links) = (self.group, ReplicaId(target), self.network.links.clone());
-        Member { group, target, links, told: None, pending: None }
+        Member { group, target, links, told: None, pending: [None, None] }
     }
 }
 
@@ -167,8 +167,8 @@ pub(super) struct Member {
     links: Option<Arc<Links>>,
     /// What the member has heard last.
     told: Option<Told>,
-    /// The append that has outlived its time.
-    pending: Option<Pending>,
+    /// What has outlived its time: an append of entries, and a heartbeat.
+    pending: [Option<Pending>; 2],
 }
 
 /// What an append says beside its entries.
@@ -181,7 +181,8 @@ struct Told {
 
 struct Pending {
     told: Told,
-    last: RaftLogId,
+    /// The last of its entries.
+    last: Option<RaftLogId>,
     since: Instant,
     /// One task, which ends with this.
     answer: JoinSet<Result<Answer, Unanswered>>,
@@ -202,43 +203,48 @@ impl Member {
 
     async fn append(&mut self, append: AppendEntriesRequest<TypeConfig>) -> Result<Answer, Unanswered> {
         let told = Told { vote: append.vote, prev: append.prev_log_id, commit: append.leader_commit };
-        let answer = match append.entries.last().map(|entry| entry.log_id) {
-            Some(last) => self.append_entries(told, last, append).await?,
-            None if self.told == Some(told) => {
-                self.links()?.ask_in_company(self.asked(Request::Append(append))).await?
-            }
-            None => self.ask(Request::Append(append)).await?,
-        };
-        self.told = Some(told);
-        Ok(answer)
-    }
-
-    /// `last` is the last of the entries.
-    async fn append_entries(
-        &mut self,
-        told: Told,
-        last: RaftLogId,
-        append: AppendEntriesRequest<TypeConfig>,
-    ) -> Result<Answer, Unanswered> {
-        let continues = |pending: &Pending| {
-            let same = Told { commit: None, ..pending.told } == Told { commit: None, ..told };
-            same && pending.last <= last && pending.since.elapsed() < APPEND_LOST
-        };
-        if !self.pending.as_ref().is_some_and(continues) {
-            let (links, asked) = (self.links()?, self.asked(Request::Append(append)));
-            let answer = JoinSet::from_iter([async move { links.ask(Link::Raft, asked).await }]);
-            self.pending = Some(Pending { told, last, since: Instant::now(), answer });
+        let last = append.entries.last().map(|entry| entry.log_id);
+        let slot = usize::from(last.is_none());
+        if !self.pending[slot].as_ref().is_some_and(|pending| pending.answers(told, last)) {
+            self.pending[slot] = Some(self.send(told, last, append)?);
         }
-        let pending = self.pending.as_mut().expect("set above");
+        let pending = self.pending[slot].as_mut().expect("set above");
         // Here the engine may give up waiting; what was sent stays on its way.
         let answer = pending.answer.join_next().await.and_then(Result::ok).unwrap_or(Err(Unanswered::Late));
-        let sent = self.pending.take().expect("set above").last;
-        match answer? {
+        let sent = self.pending[slot].take().and_then(|pending| pending.last);
+        let answer = answer?;
+        self.told = Some(told);
+        match answer {
             Answer::Append(AppendEntriesResponse::Success) if sent < last => {
-                Ok(Answer::Append(AppendEntriesResponse::PartialSuccess(Some(sent))))
+                Ok(Answer::Append(AppendEntriesResponse::PartialSuccess(sent)))
             }
             answer => Ok(answer),
         }
+    }
+
+    fn send(
+        &self,
+        told: Told,
+        last: Option<RaftLogId>,
+        append: AppendEntriesRequest<TypeConfig>,
+    ) -> Result<Pending, Unanswered> {
+        let (links, asked) = (self.links()?, self.asked(Request::Append(append)));
+        let is_news = last.is_some() || self.told != Some(told);
+        let answer = JoinSet::from_iter([async move {
+            if is_news { links.ask(Link::Raft, asked).await } else { links.ask_in_company(asked).await }
+        }]);
+        Ok(Pending { told, last, since: Instant::now(), answer })
+    }
+}
+
+impl Pending {
+    /// Whether its answer will do for such an append: it says the same, except that it may have fewer entries.
+    fn answers(&self, told: Told, last: Option<RaftLogId>) -> bool {
+        let same = match last {
+            None => self.told == told,
+            Some(_) => Told { commit: None, ..self.told } == Told { commit: None, ..told } && self.last <= last,
+        };
+        same && self.since.elapsed() < APPEND_LOST
     }
 }
 

@@ -2,15 +2,16 @@
 //! so that they share messages; it lets a replica stand for election only while that can be won; and it notices a leader that no
 //! majority answers.
 //!
-//! The engine has no pre-vote: a replica that stands in vain raises its term, and deposes a good leader when it is heard again.
-//! And its leader without a majority goes on for ever.
+//! The engine has no pre-vote: a replica that stands in vain raises its term, and deposes a good leader when it is heard again. For
+//! the same reason one that was just started, or was cut off, first waits whether there is a leader, who needs a moment to find
+//! it. And the engine's leader without a majority goes on for ever.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyport_protocol::BrokerId;
+use anyport_protocol::{BrokerId, ReplicaId};
 use openraft::{Membership, ServerState};
 use tokio::sync::watch;
 
@@ -80,11 +81,13 @@ pub(super) struct Overseen {
     pub(super) group: Group,
     /// The term this replica leads in, and since when the engine has heard nothing from a majority in it.
     silent: Option<(u64, Instant)>,
+    /// Since when this replica reaches a majority.
+    can_win_since: Option<Instant>,
 }
 
 impl Overseen {
     pub(super) fn new(group: Group) -> Self {
-        Self { group, silent: None }
+        Self { group, silent: None, can_win_since: None }
     }
 
     /// Called at every heartbeat, with the brokers that are reached.
@@ -92,14 +95,27 @@ impl Overseen {
         let group = self.group.clone();
         let (raft, oversight) = (&group.inner.raft, &group.inner.oversight);
         let server = raft.server_metrics().borrow().clone();
-        let can_win = can_win(server.membership_config.membership(), reached, group.replica().broker());
-        raft.runtime_config().elect(can_win && oversight.may_stand(now));
+        let stands = self.can_win(server.membership_config.membership(), reached, now) && oversight.may_stand(now);
+        raft.runtime_config().elect(stands);
         let leads = (server.state == ServerState::Leader).then_some(server.vote.leader_id.term);
         self.note_quorum(leads, now);
         if leads.is_some() && oversight.heartbeats.load(Ordering::Relaxed) {
             // If the engine has stopped, that is told elsewhere.
             let _ = raft.trigger().heartbeat().await;
         }
+    }
+
+    /// Whether it could have won for so long that a leader would have been heard.
+    fn can_win(&mut self, membership: &Membership<u64, ()>, reached: &BTreeSet<BrokerId>, now: Instant) -> bool {
+        let replica = self.group.replica();
+        if membership.voter_ids().eq([replica.0]) {
+            return true;
+        }
+        if !reaches_majority(membership, reached, replica.broker()) {
+            self.can_win_since = None;
+            return false;
+        }
+        now.duration_since(*self.can_win_since.get_or_insert(now)) >= self.group.inner.pace.election_max
     }
 
     fn note_quorum(&mut self, leads: Option<u64>, now: Instant) {
@@ -126,9 +142,9 @@ impl Overseen {
 }
 
 /// Whether those that are reached, and this broker, are a majority of the voters; of both configurations while they change.
-pub(super) fn can_win(membership: &Membership<u64, ()>, reached: &BTreeSet<BrokerId>, own: BrokerId) -> bool {
+fn reaches_majority(membership: &Membership<u64, ()>, reached: &BTreeSet<BrokerId>, own: BrokerId) -> bool {
     let is_reached = |voter: &&u64| {
-        let broker = anyport_protocol::ReplicaId(**voter).broker();
+        let broker = ReplicaId(**voter).broker();
         broker == own || reached.contains(&broker)
     };
     membership.get_joint_config().iter().all(|voters| voters.iter().filter(is_reached).count() * 2 > voters.len())
@@ -136,8 +152,6 @@ pub(super) fn can_win(membership: &Membership<u64, ()>, reached: &BTreeSet<Broke
 
 #[cfg(test)]
 mod tests {
-    use anyport_protocol::ReplicaId;
-
     use super::*;
 
     fn voters(brokers: &[u32]) -> BTreeSet<u64> {
@@ -146,7 +160,7 @@ mod tests {
 
     fn wins(configs: &[&[u32]], reached: &[u32]) -> bool {
         let membership = Membership::new(configs.iter().map(|brokers| voters(brokers)).collect(), ());
-        can_win(&membership, &reached.iter().copied().map(BrokerId).collect(), BrokerId(0))
+        reaches_majority(&membership, &reached.iter().copied().map(BrokerId).collect(), BrokerId(0))
     }
 
     #[test]

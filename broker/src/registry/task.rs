@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyport_protocol::{Code, Fault, Outcome as Fate};
+use anyport_protocol::{Code, Fault};
 use anyport_storage::registry::{Command, CommandBatch};
 use anyport_storage::{EntryData, LogId};
 use futures_util::StreamExt;
@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::handle::{Outcome, Request};
-use crate::cluster::{Effect, Group, ProposeError};
+use crate::cluster::{Effect, Group, Leadership, LeadershipWatch, ProposeError};
 
 /// The engine syncs one entry at a time; a second one is ready when it is done.
 const PROPOSED_MAX: usize = 2;
@@ -33,6 +33,7 @@ type Applied = Result<(LogId, Effect), Fault>;
 #[derive(Debug)]
 pub(super) struct ShardTask {
     group: Group,
+    leadership: LeadershipWatch,
     commands: mpsc::Receiver<Request>,
     proposed: FuturesUnordered<BoxFuture<'static, (Vec<oneshot::Sender<Outcome>>, Applied)>>,
     /// Taken from the channel for the next entry; kept for its memory.
@@ -41,7 +42,8 @@ pub(super) struct ShardTask {
 
 impl ShardTask {
     pub(super) fn new(group: Group, commands: mpsc::Receiver<Request>) -> Self {
-        Self { group, commands, proposed: FuturesUnordered::new(), taken: Vec::new() }
+        let leadership = group.leadership();
+        Self { group, leadership, commands, proposed: FuturesUnordered::new(), taken: Vec::new() }
     }
 
     /// Runs until it is told to stop and has answered everybody.
@@ -67,6 +69,9 @@ impl ShardTask {
         }
         let (commands, waiters): (Vec<Command>, Vec<_>) =
             self.taken.drain(..).map(|request| (request.command, request.outcome)).unzip();
+        if let Err(fault) = self.check_leads() {
+            return tell(waiters, Err(fault));
+        }
         metrics::histogram!("anyport_registry_entry_commands").record(taken as f64);
         let applied = self.group.submit(EntryData::from_bytes(CommandBatch { commands }.encode().into()));
         self.proposed.push(Box::pin(async move {
@@ -76,6 +81,19 @@ impl ShardTask {
             };
             (waiters, applied)
         }));
+    }
+
+    /// What a replica that does not lead is not given is surely not stored; one without a majority would not answer.
+    fn check_leads(&self) -> Result<(), Fault> {
+        match self.leadership.current() {
+            Leadership::Leader { .. } => Ok(()),
+            Leadership::Isolated { .. } => Err(not_ready("no majority of the shard's replicas answers")),
+            Leadership::Follower { leader: None } => Err(not_ready("the registry shard has no leader now")),
+            Leadership::Follower { leader: Some(leader) } => {
+                Err(not_ready(&format!("replica {leader} leads the registry shard, not this one")))
+            }
+            Leadership::Stopped { reason } => Err(fault(&ProposeError::Stopped { reason })),
+        }
     }
 }
 
@@ -93,9 +111,13 @@ fn tell(waiters: Vec<oneshot::Sender<Outcome>>, applied: Applied) {
     }
 }
 
+fn not_ready(why: &str) -> Fault {
+    Fault::retry_after(Code::NotReady, NOT_READY_RETRY_MS, why)
+}
+
 fn fault(error: &ProposeError) -> Fault {
-    match error.outcome() {
-        Fate::SurelyNot => Fault::retry_after(Code::NotReady, NOT_READY_RETRY_MS, error.to_string()),
-        Fate::Maybe => Fault::new(Code::StoreFailed, error.to_string()),
+    match error {
+        ProposeError::NotLeader { .. } => Fault::new(Code::MaybeStored, error.to_string()),
+        ProposeError::Stopped { .. } => Fault::new(Code::StoreFailed, error.to_string()),
     }
 }

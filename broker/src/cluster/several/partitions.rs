@@ -209,3 +209,17 @@ async fn a_leader_that_steps_back_is_followed_by_the_one_that_stands() {
     assert_eq!(read_all(next.handle()).len(), 2);
     cluster.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_slower_than_the_engine_waits_still_carries_a_group() {
+    let cluster = Cluster::with_partition(3).await;
+    publish(&cluster, &ALL, 0, 10).await;
+    cluster.wires.delay(Duration::from_millis(400));
+    for number in 1..4 {
+        publish(&cluster, &ALL, number, 10).await;
+    }
+    let leader = cluster.leader().await;
+    assert_eq!(read_all(leader.handle()).len(), 4);
+    cluster.wires.mend();
+    cluster.shutdown().await;
+}

@@ -115,9 +115,12 @@ impl Transport for Wire {
                 };
                 (inbox, state.delay, body)
             };
-            tokio::time::sleep(delay).await;
             // What was sent arrives, whether the sender still waits or not.
-            let answered = tokio::spawn(async move { inbox.call(from, body).await }).await.expect("no panic");
+            let arrives = tokio::spawn(async move {
+                tokio::time::sleep(delay).await;
+                inbox.call(from, body).await
+            });
+            let answered = arrives.await.expect("no panic");
             if !wires.lock().joined(from, to) {
                 return Err(lost("the wire was cut"));
             }
