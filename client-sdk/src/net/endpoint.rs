@@ -145,7 +145,7 @@ impl Dialer {
     }
 }
 
-fn bind(to: SocketAddr) -> io::Result<Endpoint> {
+pub(super) fn bind(to: SocketAddr) -> io::Result<Endpoint> {
     Endpoint::new(EndpointConfig::default(), None, bind_socket(to)?, Arc::new(quinn::TokioRuntime))
 }
 
@@ -161,7 +161,7 @@ fn bind_socket(like: SocketAddr) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-async fn resolve(server: &str) -> Result<SocketAddr, ConnectError> {
+pub(super) async fn resolve(server: &str) -> Result<SocketAddr, ConnectError> {
     let failed = |source| ConnectError::Resolve { server: server.to_owned(), source };
     let mut addresses = tokio::net::lookup_host(server).await.map_err(failed)?;
     addresses.next().ok_or_else(|| failed(io::ErrorKind::NotFound.into()))

@@ -2,11 +2,15 @@
 
 mod connection;
 mod endpoint;
+#[cfg(feature = "admin")]
+mod operator;
 mod streams;
 mod tls;
 
 pub(crate) use connection::{Connection, FeedStream};
 pub(crate) use endpoint::{ConnectError, Dialer, Patience, check_server};
+#[cfg(feature = "admin")]
+pub(crate) use operator::{OperatorConnection, OperatorIdentity};
 pub(crate) use streams::{FrameReader, FrameWriter, StreamError};
 #[cfg(feature = "admin")]
 pub(crate) use tls::check_issued;
