@@ -137,6 +137,12 @@ impl From<PublishError> for Failure {
     }
 }
 
+/// What a broker says no to.
+#[cfg(feature = "admin")]
+pub(super) fn refused(fault: &crate::protocol::Fault) -> Failure {
+    Error::Refused(fault.clone()).into()
+}
+
 /// A subscription that the client does not have.
 pub(super) fn unknown_subscription(text: String) -> Failure {
     let explanation = Code::UnknownSubscription.explanation();

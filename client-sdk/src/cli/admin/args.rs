@@ -19,6 +19,28 @@ pub(in crate::cli) struct Admin {
 pub(super) enum AdminVerb {
     ClusterInit(ClusterInit),
     JoinToken(JoinToken),
+    Status(AdminStatus),
+    Drain(Drain),
+    Remove(Remove),
+    Recover(Recover),
+}
+
+/// Whom to ask, and as whom.
+#[derive(Debug, Args)]
+pub(super) struct Reach {
+    /// The operator's bundle: the admin.pem that `cluster-init` has made.
+    #[arg(long, value_name = "FILE", env = "ANYPORT_CLUSTER")]
+    pub(super) cluster: PathBuf,
+
+    /// Where brokers meet; the first that answers will do.
+    #[arg(
+        long,
+        value_name = "ADDR[,ADDR]",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7401",
+        env = "ANYPORT_PEER"
+    )]
+    pub(super) peer: Vec<String>,
 }
 
 /// Make what a new cluster begins with: its certificate authority, an operator's bundle, and a join token for each broker. Writes
@@ -64,6 +86,66 @@ pub(super) struct JoinToken {
     pub(super) valid: Option<Duration>,
 }
 
+const STATUS_EXIT_CODES: &str = "Exit codes: 0 healthy; 1 nobody could be asked; 2 wrong usage; 3 something needs attention, or the \
+broker refuses; 130 interrupted; 143 terminated.";
+
+/// Say how the cluster is: first what is wrong, what happens by itself and what to type; then its brokers and groups.
+#[derive(Debug, Args)]
+#[command(after_help = STATUS_EXIT_CODES)]
+pub(super) struct AdminStatus {
+    #[command(flatten)]
+    pub(super) reach: Reach,
+
+    /// Again every two seconds, until interrupted.
+    #[arg(long)]
+    pub(super) watch: bool,
+}
+
+/// Move everything off a broker, so that it can be stopped without a copy being missed.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Drain {
+    /// Its number, as `status` lists it.
+    #[arg(value_name = "BROKER")]
+    pub(super) broker: u32,
+
+    /// Let it have replicas again.
+    #[arg(long)]
+    pub(super) undo: bool,
+
+    /// End when nothing is left on it, and say how far it is.
+    #[arg(long, conflicts_with = "undo")]
+    pub(super) wait: bool,
+
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+/// Give up a broker that is away, for good, without waiting until the cluster does so by itself.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Remove {
+    /// Its number, as `status` lists it.
+    #[arg(value_name = "BROKER")]
+    pub(super) broker: u32,
+
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
+/// Go on without brokers that are lost for good, where too few are left to decide anything. Says first which groups that is, what is
+/// left of each, and what may be lost; then asks.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Recover {
+    /// Do not ask.
+    #[arg(long)]
+    pub(super) yes: bool,
+
+    #[command(flatten)]
+    pub(super) reach: Reach,
+}
+
 fn parse_valid(text: &str) -> Result<Duration, String> {
     let wrong = || "expected days or hours, such as 90d or 12h".to_owned();
     let (number, unit_secs) = match (text.strip_suffix('d'), text.strip_suffix('h')) {
@@ -83,16 +165,26 @@ mod tests {
     use crate::cli::args::Arguments;
 
     #[test]
-    fn a_cluster_has_one_broker_at_least() {
+    fn an_operator_names_folders_brokers_and_a_bundle() {
         let parse = |line: &str| Arguments::try_parse_from(line.split(' '));
         for right in [
             "anyport admin cluster-init ops",
             "anyport admin cluster-init ops --brokers 5 --host a.example,10.0.0.1 --host b.example --no-trust",
             "anyport admin join-token ops --out x.pem --valid 90d --host a",
+            "anyport admin status --cluster ops/admin.pem --peer a:7401,b:7401 --watch --json",
+            "anyport admin drain 2 --wait --cluster ops/admin.pem",
+            "anyport admin recover --yes --cluster ops/admin.pem",
         ] {
             assert!(parse(right).is_ok(), "{right}");
         }
-        for wrong in ["anyport admin", "anyport admin cluster-init", "anyport admin cluster-init ops --brokers 0"] {
+        for wrong in [
+            "anyport admin",
+            "anyport admin cluster-init",
+            "anyport admin cluster-init ops --brokers 0",
+            "anyport admin drain two --cluster ops/admin.pem",
+            "anyport admin drain 2 --undo --wait --cluster ops/admin.pem",
+            "anyport admin remove --cluster ops/admin.pem",
+        ] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
