@@ -1,6 +1,5 @@
 //! Disks that fill up, and a disk that fails: publishes are refused or the broker ends, loudly, and nothing acked is lost.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use anyport_client::{PublisherOptions, Start};
 use anyport_loadtest::drive::{Attending, Ongoing, Pace, Stage};
 use anyport_loadtest::oracle::Oracle;
 use anyport_loadtest::raw::{RawClient, RawStream};
-use anyport_loadtest::runner::{BrokerOptions, preload, skipped};
+use anyport_loadtest::runner::{BrokerOptions, SmallDisk, preload};
 use anyport_loadtest::workload::{Seed, Synthetic};
 use anyport_protocol::event::{Event, framed};
 use anyport_protocol::message::publish::Published;
@@ -112,48 +111,11 @@ async fn below_the_free_space_mark_publishes_are_refused_and_all_else_goes_on() 
     Ok(())
 }
 
-/// A folder whose `data` is a file system of a size that can be changed, in memory. Only root may mount one.
-struct SmallDisk {
-    folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    /// None where that is not permitted.
-    fn mount(bytes: u64) -> Result<Option<Self>> {
-        let folder = tempfile::tempdir()?;
-        std::fs::create_dir(folder.path().join("data"))?;
-        let size = format!("size={bytes},mode=700");
-        let mount =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(folder.path().join("data")).output();
-        match mount {
-            Ok(output) if output.status.success() => Ok(Some(Self { folder })),
-            refused => {
-                let why = refused.map(|output| String::from_utf8_lossy(&output.stderr).trim().to_owned());
-                skipped(&format!("a test of a full disk needs to mount a tmpfs, and may not: {why:?}"));
-                Ok(None)
-            }
-        }
-    }
-
-    fn resize(&self, bytes: u64) -> Result<()> {
-        let size = format!("remount,size={bytes}");
-        let output = Command::new("mount").args(["-o", &size]).arg(self.folder.path().join("data")).output()?;
-        ensure!(output.status.success(), "resize: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily, in case somebody still looks at it.
-        let _ = Command::new("umount").arg("--lazy").arg(self.folder.path().join("data")).status();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_a_full_disk_has_room_again_publishing_goes_on_by_itself() -> Result<()> {
-    let Some(disk) = SmallDisk::mount(1024 * MIB)? else { return Ok(()) };
-    let stage = Stage::set_in(disk.folder.path(), broker(&["--free-space-min", &(512 * MIB).to_string()])).await?;
+    let folder = tempfile::tempdir()?;
+    let Some(disk) = SmallDisk::mount(&folder.path().join("data"), 1024 * MIB)? else { return Ok(()) };
+    let stage = Stage::set_in(folder.path(), broker(&["--free-space-min", &(512 * MIB).to_string()])).await?;
     let listener = stage.listener("listener", Start::Latest).await?;
     let events = Synthetic::new(Seed::announced(), 256, 10);
     let publishing = Ongoing::begin(&stage, events, Pace::PerSecond(2000.0), patient()).await?;
@@ -179,8 +141,9 @@ async fn when_a_full_disk_has_room_again_publishing_goes_on_by_itself() -> Resul
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_filled_to_its_last_byte_ends_the_broker_loudly_and_nothing_acked_is_lost() -> Result<()> {
-    let Some(disk) = SmallDisk::mount(112 * MIB)? else { return Ok(()) };
-    let mut stage = Stage::set_in(disk.folder.path(), broker(&["--free-space-min", "0"])).await?;
+    let folder = tempfile::tempdir()?;
+    let Some(disk) = SmallDisk::mount(&folder.path().join("data"), 112 * MIB)? else { return Ok(()) };
+    let mut stage = Stage::set_in(folder.path(), broker(&["--free-space-min", "0"])).await?;
     let listener = stage.listener("listener", Start::Latest).await?;
     let events = Synthetic::new(Seed::announced(), 16 << 10, 10);
     let publishing = Ongoing::begin(&stage, events, Pace::AsFastAsAcked, patient()).await?;

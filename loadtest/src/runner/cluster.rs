@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use anyport_protocol::BrokerId;
+use anyport_protocol::message::admin::{ClusterStatus, GroupName, GroupStatus, ReplicaRole, ReplicaState};
 use tokio::time::{Instant, sleep};
 
 use super::member::Membership;
@@ -136,25 +137,33 @@ impl ClusterProcesses {
 
     /// One more broker joins, told these arguments beside those of every broker. Returns its place.
     pub async fn add(&mut self, arguments: &[&str]) -> Result<usize> {
-        let at = self.add_at(Place::default(), arguments).await?;
-        Ok(at)
+        self.add_at(Place::default(), arguments).await
+    }
+
+    /// One more broker tries to join, with a bundle that need not be one of this cluster's.
+    pub async fn add_with(&mut self, bundle: &Path) -> Result<usize> {
+        self.add_as(Place::default(), bundle.to_owned(), &[]).await
     }
 
     async fn add_at(&mut self, place: Place, arguments: &[&str]) -> Result<usize> {
+        let bundle = self.bundle(self.brokers.len()).await?;
+        self.add_as(place, bundle, arguments).await
+    }
+
+    async fn add_as(&mut self, place: Place, bundle: PathBuf, arguments: &[&str]) -> Result<usize> {
         let at = self.brokers.len();
-        let membership = Membership {
-            bundle: self.bundle(at).await?,
-            peer: place.free_address()?,
-            joins: self.seed(at),
-            home: self.home(),
-        };
+        let membership = Membership { bundle, peer: place.free_address()?, joins: self.seed(at), home: self.home() };
         let mut options = self.options.broker.clone();
         options.arguments.extend(arguments.iter().map(ToString::to_string));
-        let folder = self.folder.join(format!("broker-{at}"));
-        let mut broker = BrokerProcess::member(&folder, place, membership, options)?;
+        let mut broker = BrokerProcess::member(&self.folder_of(at), place, membership, options)?;
         broker.start_again().await.with_context(|| format!("start broker {at}"))?;
         self.brokers.push(Some(broker));
         Ok(at)
+    }
+
+    /// The folder that a broker has, or will have.
+    pub fn folder_of(&self, at: usize) -> PathBuf {
+        self.folder.join(format!("broker-{at}"))
     }
 
     /// The file by which a broker joins. Who has used one is known by it.
@@ -191,38 +200,78 @@ impl ClusterProcesses {
         Ok(())
     }
 
-    /// What `anyport admin status --json` prints, and whether it calls the cluster healthy.
-    pub async fn status(&self) -> Result<(Value, bool)> {
-        let peers = self.present().filter(|at| self.broker(*at).pid().is_some());
-        let peers: Vec<_> =
-            peers.filter_map(|at| self.broker(at).peer_address()).map(|peer| peer.to_string()).collect();
-        let operator = self.keys().join("admin.pem").display().to_string();
-        let (json, healthy) =
-            self.admin(&["admin", "status", "--json", "--cluster", &operator, "--peer", &peers.join(",")]).await?;
+    /// What `anyport admin status` says, and whether it calls the cluster healthy.
+    pub async fn status(&self) -> Result<(ClusterStatus, bool)> {
+        let (json, healthy) = self.operate(&["status", "--json"]).await?;
         Ok((serde_json::from_str(&json).context("the status as JSON")?, healthy))
     }
 
-    /// Waits until every broker that was not removed is alive, and every group has a leader and all its replicas.
+    /// Runs `anyport admin ...` as the operator, who asks any broker that runs.
+    pub async fn operate(&self, words: &[&str]) -> Result<(String, bool)> {
+        let peers = self.present().filter(|at| self.broker(*at).pid().is_some());
+        let peers: Vec<_> =
+            peers.filter_map(|at| self.broker(at).peer_address()).map(|peer| peer.to_string()).collect();
+        let (operator, peers) = (self.keys().join("admin.pem").display().to_string(), peers.join(","));
+        let reach = ["--cluster", &operator, "--peer", &peers];
+        self.admin(&[&["admin"], words, &reach].concat()).await
+    }
+
+    /// How the cluster calls a broker.
+    pub async fn number_of(&self, at: usize) -> Result<BrokerId> {
+        let (status, _) = self.status().await?;
+        let address = self.broker(at).address().to_string();
+        // One that was wiped has an older number too.
+        let records = status.brokers.iter().filter(|record| record.client_address == address);
+        records.map(|record| record.broker).max().with_context(|| format!("{address} is in no record: {status:?}"))
+    }
+
+    /// The place of a broker that the cluster calls so.
+    pub fn place_of(&self, status: &ClusterStatus, number: BrokerId) -> Option<usize> {
+        let address = &status.broker(number)?.client_address;
+        self.present().find(|at| self.broker(*at).address().to_string() == *address)
+    }
+
+    /// Waits until every broker that was not removed is counted on, and every group has a leader and all its replicas.
     pub async fn settle(&self) -> Result<()> {
-        self.settle_as("healthy", |_| true).await
+        self.settle_as("whole", |_| true).await
     }
 
     /// The same, and until this holds of the status.
-    pub async fn settle_as(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Result<()> {
+    pub async fn settle_as(&self, what: &str, holds: impl Fn(&ClusterStatus) -> bool) -> Result<()> {
+        let is_settled = |status: &ClusterStatus| is_whole(status, self.present().count()) && holds(status);
+        self.status_until(what, is_settled).await.map(drop)
+    }
+
+    /// Waits until this holds of the status.
+    pub async fn status_until(&self, what: &str, holds: impl Fn(&ClusterStatus) -> bool) -> Result<ClusterStatus> {
         let deadline = Instant::now() + self.options.settle_timeout;
         loop {
-            let status = self.status().await;
-            match &status {
-                Ok((json, true)) if alive(json) == self.present().count() && holds(json) => return Ok(()),
-                _ => ensure!(Instant::now() < deadline, "the cluster is not {what} in time: {status:?}"),
+            match self.status().await {
+                Ok((status, _)) if holds(&status) => return Ok(status),
+                status => ensure!(Instant::now() < deadline, "the cluster is not {what} in time: {status:#?}"),
             }
             sleep(LOOK).await;
         }
     }
 }
 
-/// How many brokers the cluster counts on.
-fn alive(status: &Value) -> usize {
-    let brokers = status["brokers"].as_array().map(Vec::as_slice).unwrap_or_default();
-    brokers.iter().filter(|broker| broker["away_for_ms"].is_null() && broker["reached"] == true).count()
+/// So many brokers are counted on, and every group has all the copies that it can have on them.
+fn is_whole(status: &ClusterStatus, brokers: usize) -> bool {
+    let alive = || status.brokers.iter().filter(|broker| broker.away_for_ms.is_none() && broker.reached);
+    let with_copies = alive().filter(|broker| !broker.edge && !broker.draining).count();
+    // A second copy cannot outvote the first, so it has no vote.
+    let voters = if with_copies < 3 { 1 } else { with_copies.min(status.replication.into()) };
+    let has_all = |group: &GroupStatus| {
+        let all_good = group
+            .replicas
+            .iter()
+            .all(|replica| replica.role != ReplicaRole::Leaving && replica.state == ReplicaState::UpToDate);
+        // Of the metadata everybody has a copy, and up to five vote.
+        let enough = match group.group {
+            GroupName::Metadata => group.voters().count() >= voters,
+            _ => group.voters().count() == voters,
+        };
+        group.leader.is_some() && group.moving.is_none() && all_good && enough
+    };
+    alive().count() == brokers && status.groups.iter().all(has_all)
 }

@@ -13,6 +13,7 @@ mod place;
 mod ports;
 mod preload;
 mod program;
+mod small_disk;
 
 pub use broker::{BrokerOptions, BrokerProcess};
 pub use cli::{Cli, CliOutput, RunningCli};
@@ -21,3 +22,4 @@ pub use place::Place;
 pub use ports::free_loopback_port;
 pub use preload::{preload, skipped};
 pub use program::Program;
+pub use small_disk::SmallDisk;
