@@ -3,6 +3,7 @@
 //! Its folder holds `keys` (what `anyport admin cluster-init` makes), `home` (what `ANYPORT_HOME` names for all clients) and a folder
 //! for each broker, by its place in the order of starting.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,12 +69,18 @@ impl ClusterProcesses {
 
     /// The same, but waits for the brokers alone.
     pub async fn form(folder: &Path, options: ClusterOptions) -> Result<Self> {
-        let mut cluster = Self { folder: folder.to_owned(), options, brokers: Vec::new() };
-        std::fs::create_dir_all(cluster.home()).context("create the home folder of the cluster's clients")?;
-        cluster.make_keys().await?;
+        let mut cluster = Self::prepare(folder, options).await?;
         for place in cluster.options.places.clone() {
             cluster.add_at(place, &[]).await?;
         }
+        Ok(cluster)
+    }
+
+    /// Makes the keys, and starts nobody: the first broker that is added begins the cluster.
+    pub async fn prepare(folder: &Path, options: ClusterOptions) -> Result<Self> {
+        let cluster = Self { folder: folder.to_owned(), options, brokers: Vec::new() };
+        std::fs::create_dir_all(cluster.home()).context("create the home folder of the cluster's clients")?;
+        cluster.make_keys().await?;
         Ok(cluster)
     }
 
@@ -142,17 +149,25 @@ impl ClusterProcesses {
 
     /// One more broker tries to join, with a bundle that need not be one of this cluster's.
     pub async fn add_with(&mut self, bundle: &Path) -> Result<usize> {
-        self.add_as(Place::default(), bundle.to_owned(), &[]).await
+        let place = Place::default();
+        let peer = place.free_address()?;
+        self.add_as(place, peer, bundle.to_owned(), &[]).await
+    }
+
+    /// One more broker joins, at this address for the others.
+    pub async fn add_on(&mut self, peer: SocketAddr, arguments: &[&str]) -> Result<usize> {
+        let bundle = self.bundle(self.brokers.len()).await?;
+        self.add_as(Place::default(), peer, bundle, arguments).await
     }
 
     async fn add_at(&mut self, place: Place, arguments: &[&str]) -> Result<usize> {
-        let bundle = self.bundle(self.brokers.len()).await?;
-        self.add_as(place, bundle, arguments).await
+        let (peer, bundle) = (place.free_address()?, self.bundle(self.brokers.len()).await?);
+        self.add_as(place, peer, bundle, arguments).await
     }
 
-    async fn add_as(&mut self, place: Place, bundle: PathBuf, arguments: &[&str]) -> Result<usize> {
+    async fn add_as(&mut self, place: Place, peer: SocketAddr, bundle: PathBuf, arguments: &[&str]) -> Result<usize> {
         let at = self.brokers.len();
-        let membership = Membership { bundle, peer: place.free_address()?, joins: self.seed(at), home: self.home() };
+        let membership = Membership { bundle, peer, joins: self.seed(at), home: self.home() };
         let mut options = self.options.broker.clone();
         options.arguments.extend(arguments.iter().map(ToString::to_string));
         let mut broker = BrokerProcess::member(&self.folder_of(at), place, membership, options)?;
@@ -177,7 +192,7 @@ impl ClusterProcesses {
     }
 
     /// Whom a broker asks to let it in.
-    fn seed(&self, newcomer: usize) -> Option<std::net::SocketAddr> {
+    fn seed(&self, newcomer: usize) -> Option<SocketAddr> {
         let others = self.present().filter(|at| *at != newcomer && self.broker(*at).pid().is_some());
         others.filter_map(|at| self.broker(at).peer_address()).next()
     }
