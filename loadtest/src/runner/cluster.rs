@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use anyport_client::admin::Operator;
 use anyport_protocol::BrokerId;
 use anyport_protocol::message::admin::{ClusterStatus, GroupName, GroupStatus, ReplicaRole, ReplicaState};
 use tokio::time::{Instant, sleep};
@@ -215,25 +216,31 @@ impl ClusterProcesses {
         Ok(())
     }
 
-    /// What `anyport admin status` says, and whether it calls the cluster healthy.
-    pub async fn status(&self) -> Result<(ClusterStatus, bool)> {
-        let (json, healthy) = self.operate(&["status", "--json"]).await?;
-        Ok((serde_json::from_str(&json).context("the status as JSON")?, healthy))
+    /// How the cluster is, as any broker that runs sees it.
+    pub async fn status(&self) -> Result<ClusterStatus> {
+        Ok(Operator::connect(&self.operator(), &self.peers()).await?.status().await?)
     }
 
-    /// Runs `anyport admin ...` as the operator, who asks any broker that runs.
+    /// Runs `anyport admin ...` as the operator, who asks any broker that runs. Returns what it printed, and whether it found everything
+    /// well.
     pub async fn operate(&self, words: &[&str]) -> Result<(String, bool)> {
-        let peers = self.present().filter(|at| self.broker(*at).pid().is_some());
-        let peers: Vec<_> =
-            peers.filter_map(|at| self.broker(at).peer_address()).map(|peer| peer.to_string()).collect();
-        let (operator, peers) = (self.keys().join("admin.pem").display().to_string(), peers.join(","));
+        let (operator, peers) = (self.operator().display().to_string(), self.peers().join(","));
         let reach = ["--cluster", &operator, "--peer", &peers];
         self.admin(&[&["admin"], words, &reach].concat()).await
     }
 
+    fn operator(&self) -> PathBuf {
+        self.keys().join("admin.pem")
+    }
+
+    fn peers(&self) -> Vec<String> {
+        let running = self.present().filter(|at| self.broker(*at).pid().is_some());
+        running.filter_map(|at| self.broker(at).peer_address()).map(|peer| peer.to_string()).collect()
+    }
+
     /// How the cluster calls a broker.
     pub async fn number_of(&self, at: usize) -> Result<BrokerId> {
-        let (status, _) = self.status().await?;
+        let status = self.status().await?;
         let address = self.broker(at).address().to_string();
         // One that was wiped has an older number too.
         let records = status.brokers.iter().filter(|record| record.client_address == address);
@@ -262,7 +269,7 @@ impl ClusterProcesses {
         let deadline = Instant::now() + self.options.settle_timeout;
         loop {
             match self.status().await {
-                Ok((status, _)) if holds(&status) => return Ok(status),
+                Ok(status) if holds(&status) => return Ok(status),
                 status => ensure!(Instant::now() < deadline, "the cluster is not {what} in time: {status:#?}"),
             }
             sleep(LOOK).await;

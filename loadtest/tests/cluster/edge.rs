@@ -10,7 +10,7 @@ async fn through_an_edge_clients_publish_follow_and_replay_and_it_can_be_thrown_
     let mut scene = Scene::set(3).await?;
     let edge = scene.cluster.add(&["--edge"]).await?;
     let number = scene.cluster.number_of(edge).await?;
-    let (status, _) = scene.cluster.status().await?;
+    let status = scene.cluster.status().await?;
     assert!(status.broker(number).context("it has joined")?.edge);
     assert!(status.is_drained(number), "it has no copies: {status:#?}");
 

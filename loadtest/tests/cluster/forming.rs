@@ -10,8 +10,9 @@ use super::scene::Scene;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_brokers_form_a_cluster_and_each_of_them_serves_every_client() -> Result<()> {
     let scene = Scene::set(3).await?;
-    let (status, healthy) = scene.cluster.status().await?;
-    assert!(healthy, "{status:#?}");
+    let (said, healthy) = scene.cluster.operate(&["status"]).await?;
+    assert!(healthy, "{said}");
+    let status = scene.cluster.status().await?;
     for group in &status.groups {
         assert_eq!(group.voters().count(), 3, "{}", group.group);
     }
@@ -31,14 +32,14 @@ async fn three_brokers_form_a_cluster_and_each_of_them_serves_every_client() -> 
 async fn a_second_broker_has_copies_and_no_vote_until_there_is_a_third() -> Result<()> {
     let mut scene = Scene::set(2).await?;
     scene.publish(&scene.access(), 500).await?;
-    let (status, _) = scene.cluster.status().await?;
+    let status = scene.cluster.status().await?;
     for group in &status.groups {
         let roles = |role| group.replicas.iter().filter(|replica| replica.role == role).count();
         assert_eq!((roles(ReplicaRole::Voter), roles(ReplicaRole::Learner)), (1, 1), "{}", group.group);
     }
     scene.cluster.add(&[]).await?;
     scene.cluster.settle().await?;
-    let (status, _) = scene.cluster.status().await?;
+    let status = scene.cluster.status().await?;
     assert!(status.groups.iter().all(|group| group.voters().count() == 3), "{status:#?}");
     let late = scene.access_to(&[2]).listener("late", Start::Earliest).await?;
     scene.judge(vec![late]).await
@@ -58,7 +59,7 @@ async fn a_stranger_cannot_join() -> Result<()> {
     let refused = scene.cluster.add_with(&stolen).await.expect_err("in use");
     assert!(format!("{refused:#}").contains("ended before it was ready"), "{refused:#}");
 
-    let (status, _) = scene.cluster.status().await?;
+    let status = scene.cluster.status().await?;
     assert_eq!(status.brokers.len(), 1, "{status:#?}");
     scene.publish(&scene.access(), 10).await?;
     scene.judge(Vec::new()).await

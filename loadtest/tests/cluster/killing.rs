@@ -11,7 +11,7 @@ use super::scene::{Scene, leader_of};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn when_a_leader_is_killed_another_takes_over_and_nothing_acked_is_lost() -> Result<()> {
     let mut scene = Scene::set(3).await?;
-    let (status, _) = scene.cluster.status().await?;
+    let status = scene.cluster.status().await?;
     let number = leader_of(&status, 0).context("partition 0 has a leader")?;
     let leader = scene.cluster.place_of(&status, number).context("it is one of ours")?;
     let others: Vec<_> = (0..3).filter(|at| *at != leader).collect();
