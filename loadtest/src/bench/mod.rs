@@ -2,6 +2,7 @@
 //!
 //! Figures on a busy machine wander; ratios of one run hold. Every line printed says what was measured, over how much.
 
+mod cluster;
 mod disk;
 pub mod foreground;
 mod latency;
@@ -33,6 +34,8 @@ pub enum Part {
     Offline,
     /// How soon a phone that comes to the foreground has the first event it missed.
     Foreground,
+    /// What copies cost: publishing, lag, making a lost broker good, and idling.
+    Cluster,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -72,6 +75,9 @@ pub async fn run(arguments: BenchArguments) -> Result<()> {
     }
     if wanted(Part::Offline) {
         offline::run(&folder.path().join("offline"), arguments.clients).await?;
+    }
+    if wanted(Part::Cluster) {
+        cluster::run(&folder.path().join("cluster"), arguments.events).await?;
     }
     if wanted(Part::Foreground) {
         foreground::run(&folder.path().join("foreground")).await?;
