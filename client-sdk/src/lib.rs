@@ -30,6 +30,7 @@ mod driver;
 mod error;
 mod home;
 mod identities;
+mod impatience;
 mod net;
 mod outbox;
 mod probe;

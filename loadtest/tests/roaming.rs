@@ -155,6 +155,18 @@ async fn a_broker_that_takes_no_publishes_for_long_is_left_for_one_that_does() -
 }
 
 #[tokio::test]
+async fn a_broker_whose_sessions_stay_unfenced_is_left_for_another() -> Result<()> {
+    let mut scene = Scene::set([Manners::leaving_sessions_unfenced(), Manners::default()]).await?;
+    let client = scene.client().await?;
+    let _subscription = client.subscribe(all()).await?;
+    scene.arrives_at(0).await?;
+    let took = scene.arrives_at(1).await?;
+    assert!(took > Duration::from_secs(5), "a leader is elected sooner than a client should move: {took:?}");
+    client.close().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_client_goes_where_it_is_told_to_and_back() -> Result<()> {
     let mut scene = Scene::polite().await?;
     let client = scene.client().await?;

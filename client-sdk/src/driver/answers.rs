@@ -8,6 +8,7 @@ use anyport_protocol::{Code, Fault, Incarnation, SessionEpoch};
 use super::session::{Active, Moves, Request, Session};
 use super::wanted::wait_of;
 use crate::Error;
+use crate::impatience::is_of_this_broker;
 use crate::subscription::Notice;
 
 /// Others that open sessions of this identity just now may be in the way so often.
@@ -77,6 +78,11 @@ impl Session {
 
     fn on_opened(&mut self, opened: SessionOpened, now: Instant) -> Next {
         self.is_open = true;
+        if opened.unfenced {
+            self.impatience.handle_refused(now);
+        } else {
+            self.impatience.handle_done();
+        }
         self.established = true;
         self.is_dirty = true;
         self.saw(opened.registry_index);
@@ -93,6 +99,7 @@ impl Session {
     }
 
     fn on_acked(&mut self, moves: &Moves) -> Next {
+        self.impatience.handle_done();
         for (incarnation, cursors) in moves {
             if let Some(active) = self.active.get(incarnation) {
                 active.shared.inbox().handle_acked(cursors);
@@ -146,6 +153,9 @@ impl Session {
             }
             Some(Request::Close(_)) => Next::SessionClosed,
             Some(Request::Ack(moves)) if fault.retry() => {
+                if is_of_this_broker(&fault) {
+                    self.impatience.handle_refused(now);
+                }
                 self.handle_ack_postponed(moves, now + wait_of(&fault));
                 Next::GoOn
             }

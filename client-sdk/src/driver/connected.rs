@@ -165,6 +165,9 @@ impl Driver {
         if self.session.is_unanswered(now) {
             return Err(Ended::lost("the broker answers nothing"));
         }
+        if self.session.impatience.poll_leave(now) && self.director.has_others() {
+            return Err(Ended::lost("the broker cannot keep what is acked"));
+        }
         if self.session.is_dirty && now >= self.saved_at + SAVE_EVERY {
             // Not vital: the broker has what was acked.
             if let Err(error) = self.save_state().await {
@@ -213,11 +216,12 @@ impl Driver {
         Ok(())
     }
 
-    /// Another server is as good, and there now; the one server is waited for until it ends the connection, and then some time.
+    /// Another server is as good, and there now; the one server is waited for until it ends the connection, and then some time. Or it
+    /// wants us back at once.
     fn on_go_away(&mut self, serving: &mut Serving, after: Duration) -> Result<(), Ended> {
         serving.back_after = Some(after);
-        if self.director.has_others() && serving.leaving.is_none() {
-            return Err(Ended::lost("the broker is about to stop"));
+        if (self.director.has_others() || after.is_zero()) && serving.leaving.is_none() {
+            return Err(Ended::lost("the broker sends us away"));
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ use super::inquiry::Inquiry;
 use super::wanted::{Leaving, Wanted};
 use crate::Error;
 use crate::home::{ResumeState, SavedSubscription};
+use crate::impatience::Impatience;
 use crate::subscription::{Notice, Shared};
 
 /// A broker that answers nothing for so long is left for another.
@@ -55,6 +56,8 @@ pub(super) struct Session {
     pub(super) postponed: Vec<u8>,
     /// The broker could not take the last ack, and named a time.
     ack_not_before: Option<Instant>,
+    /// With a broker that delivers and cannot keep what is acked.
+    pub(super) impatience: Impatience,
     /// How often the broker knew a higher epoch before the first session was open.
     pub(super) stale_epochs: u32,
     over: Option<Error>,
@@ -103,6 +106,7 @@ impl Session {
             inquiries: Vec::new(),
             postponed: Vec::new(),
             ack_not_before: None,
+            impatience: Impatience::new(),
             stale_epochs: 0,
             over: None,
             are_routes_stale: false,
@@ -250,7 +254,7 @@ impl Session {
         let inboxes = self.active.values().filter_map(of_inbox);
         let wanted = self.wanted.iter().filter_map(|wanted| wanted.not_before);
         let leaving = self.leaving.iter().filter_map(|leaving| leaving.not_before);
-        inboxes.chain(wanted).chain(leaving).chain(without_session).min()
+        inboxes.chain(wanted).chain(leaving).chain(without_session).chain(self.impatience.ends()).min()
     }
 
     pub(super) fn is_unanswered(&self, now: Instant) -> bool {
@@ -273,6 +277,7 @@ impl Session {
         self.handle_inquiries_unanswered();
         self.postponed.clear();
         self.ack_not_before = None;
+        self.impatience.handle_disconnected();
         self.update_saved();
         // Of those that nobody holds any more, only acks on their way are of interest.
         self.active.retain(|_, active| {

@@ -6,7 +6,6 @@
 mod numbering;
 mod queues;
 mod receipt;
-mod refusals;
 mod task;
 
 use std::future::poll_fn;

@@ -14,9 +14,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
 use super::queues::Progress;
-use super::refusals::Refusals;
 use super::{Probe, Shared, random_producer};
 use crate::driver::Link;
+use crate::impatience::{Impatience, is_of_this_broker};
 use crate::net::{Connection, StreamError};
 use crate::outbox::KeeperHandle;
 use crate::{Error, PublishError};
@@ -88,7 +88,7 @@ struct Task {
     probes_held_until: Option<Instant>,
     /// Sent, by request.
     probing: HashMap<u32, Probe>,
-    refusals: Refusals,
+    impatience: Impatience,
     /// Of the outbox whose events these are.
     keeper: Option<KeeperHandle>,
 }
@@ -101,8 +101,8 @@ impl Task {
         keeper: Option<KeeperHandle>,
     ) -> Self {
         let (outgoing, probes, probing) = (Vec::new(), Vec::new(), HashMap::new());
-        let refusals = Refusals::new();
-        Self { shared, producer, inbox, outgoing, probes, probes_held_until: None, probing, refusals, keeper }
+        let impatience = Impatience::new();
+        Self { shared, producer, inbox, outgoing, probes, probes_held_until: None, probing, impatience, keeper }
     }
 
     async fn serve(&mut self, connection: &Connection) -> Result<(), StreamError> {
@@ -192,15 +192,13 @@ impl Task {
             }
             None => {
                 let now = Instant::now();
-                let is_to_be_left = match &answer {
-                    Published::Refused(fault) => self.refusals.handle_refused(fault, now),
-                    Published::Stored { .. } | Published::AlreadyStored { .. } => {
-                        self.refusals.handle_stored();
-                        false
-                    }
-                };
+                match &answer {
+                    Published::Refused(fault) if is_of_this_broker(fault) => self.impatience.handle_refused(now),
+                    Published::Refused(_) => {}
+                    Published::Stored { .. } | Published::AlreadyStored { .. } => self.impatience.handle_done(),
+                }
                 self.shared.change(|queues| queues.handle_answer(header.request, answer, now, random_producer()));
-                Ok(is_to_be_left)
+                Ok(self.impatience.poll_leave(now))
             }
         }
     }
@@ -226,6 +224,7 @@ impl Task {
     }
 
     fn handle_disconnected(&mut self) {
+        self.impatience.handle_disconnected();
         self.outgoing.clear();
         self.probes.extend(self.probing.drain().map(|(_, probe)| probe));
         self.shared.queues().handle_disconnected();

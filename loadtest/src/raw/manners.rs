@@ -46,6 +46,15 @@ impl Manners {
         Self { batch: Box::new(move |_| Published::Refused(Fault::new(code, "as the script says"))), ..Self::default() }
     }
 
+    /// Opens sessions that the registry has not taken, and never will.
+    pub fn leaving_sessions_unfenced() -> Self {
+        let request = |request: &ToBroker| match polite(request)? {
+            ToClient::SessionOpened(opened) => Some(SessionOpened { unfenced: true, ..opened }.into()),
+            other => Some(other),
+        };
+        Self { request: Box::new(request), ..Self::default() }
+    }
+
     /// Opens no session.
     pub fn refusing_sessions(fault: Fault) -> Self {
         let request = move |request: &ToBroker| match request {
