@@ -10,14 +10,14 @@ use std::sync::{Arc, OnceLock, mpsc};
 use rocksdb::{BoundColumnFamily, DB, ErrorKind, WriteBatch, WriteOptions};
 
 use crate::Done;
-use crate::column::Column;
+use crate::column::{Column, Tuning};
 use crate::committer::{Committer, Durability, Job, Refused};
 use crate::distrust::{Distrust, Failure};
 use crate::error::{DamageAt, Poison, StoreError};
 use crate::group::GroupId;
 use crate::keeper::Keeper;
 use crate::options::{Inject, Step};
-use crate::sealed;
+use crate::{reset, sealed};
 
 /// The database and whether it may still be written: what the threads of the store share.
 pub(crate) struct Disk {
@@ -106,11 +106,12 @@ pub(crate) struct Engine {
     pub(crate) disk: Arc<Disk>,
     committer: Committer,
     keeper: Keeper,
+    tuning: Tuning,
 }
 
 impl Engine {
-    pub(crate) fn new(disk: Arc<Disk>, committer: Committer, keeper: Keeper) -> Self {
-        Self { disk, committer, keeper }
+    pub(crate) fn new(disk: Arc<Disk>, committer: Committer, keeper: Keeper, tuning: Tuning) -> Self {
+        Self { disk, committer, keeper, tuning }
     }
 
     pub(crate) fn db(&self) -> &DB {
@@ -123,6 +124,12 @@ impl Engine {
 
     pub(crate) fn log_column(&self, group: GroupId) -> Arc<BoundColumnFamily<'_>> {
         self.db().cf_handle(&group.to_string()).expect("handles are given only to groups whose log was opened")
+    }
+
+    /// Puts an empty column family in the place of a log's.
+    pub(crate) fn renew_log(&self, group: GroupId) -> Result<(), StoreError> {
+        self.disk.step(Step::Write, || reset::drop_log(&self.disk.db, group))?;
+        self.disk.step(Step::Write, || reset::create_log(&self.disk.db, &self.tuning, group))
     }
 
     /// Writes at once, unsynced: for what is recomputed from the log after a crash.

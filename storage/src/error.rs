@@ -45,6 +45,8 @@ pub enum StoreError {
     Read { what: &'static str, cause: Arc<str> },
     #[error("{group} is not one of this store's groups")]
     NoSuchGroup { group: GroupId },
+    #[error("{group} is still in use")]
+    InUse { group: GroupId },
     #[error("entry {index} of {group} has {parts} parts; at most {limit} fit")]
     TooManyParts { group: GroupId, index: u64, parts: usize, limit: usize },
     #[error("entry {index} was appended to {group} where {expected} comes next")]

@@ -1,7 +1,7 @@
 //! The thread for what must not delay a commit: rewriting the mark file and dropping the files of purged entries.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 enum Message {
     DropFiles { group: GroupId, upto: u64 },
+    Forget { group: GroupId, done: SyncSender<()> },
     Stop,
 }
 
@@ -49,6 +50,15 @@ impl Keeper {
 
     pub(crate) fn broom(&self, group: GroupId) -> Broom {
         Broom { queue: self.queue.clone(), group }
+    }
+
+    /// Forgets how far a group was purged, before this returns: it begins anew, and its new entries are not the old ones.
+    pub(crate) fn forget(&self, group: GroupId) {
+        let (done, is_done) = mpsc::sync_channel(1);
+        // If the keeper has stopped nothing is dropped any more.
+        if self.queue.send(Message::Forget { group, done }).is_ok() {
+            let _ = is_done.recv();
+        }
     }
 
     pub(crate) fn stop(&self) {
@@ -86,6 +96,10 @@ impl KeeperThread {
                 Ok(Message::DropFiles { group, upto }) => {
                     self.purged.insert(group, upto);
                     self.drop_files(group, upto);
+                }
+                Ok(Message::Forget { group, done }) => {
+                    self.purged.remove(&group);
+                    let _ = done.send(());
                 }
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -53,6 +53,8 @@ pub(crate) enum Tag {
     Opened = b'o',
     /// A partition's memberships, by index.
     Members = b'h',
+    /// The group is being wiped.
+    Reset = b'r',
 }
 
 pub(crate) fn group_row(group: GroupId, tag: Tag) -> [u8; 4] {
@@ -65,6 +67,14 @@ pub(crate) fn history_row(group: GroupId, tag: Tag, index: u64) -> [u8; 12] {
     key[..4].copy_from_slice(&group_row(group, tag));
     key[4..].copy_from_slice(&index.to_be_bytes());
     key
+}
+
+/// The half-open range of all rows of a group in `state`.
+pub(crate) fn rows_of_group(group: GroupId) -> ([u8; 3], [u8; 3]) {
+    let [kind, high, low] = group.code();
+    // The last group of a kind is followed by the next kind, and no kind is the last.
+    let [_, next @ ..] = (u32::from_be_bytes([0, kind, high, low]) + 1).to_be_bytes();
+    (group.code(), next)
 }
 
 /// A fact of the whole store: no group's code begins with 0xFF.
@@ -114,6 +124,19 @@ mod tests {
             let key = |(partition, first)| offset(PartitionId(partition), Offset(first));
             prop_assert_eq!(key(a).cmp(&key(b)), a.cmp(&b));
             prop_assert_eq!(parse_offset(&key(a)), Some(Offset(a.1)));
+        }
+    }
+
+    #[test]
+    fn all_rows_of_a_group_lie_within_its_range_and_no_others() {
+        let groups: Vec<GroupId> = GroupId::all(300, 300).chain([GroupId::Registry(u16::MAX)]).collect();
+        for group in &groups {
+            let (start, end) = rows_of_group(*group);
+            for other in &groups {
+                let row = history_row(*other, Tag::Members, u64::MAX);
+                assert_eq!(start.as_slice() <= row.as_slice() && row.as_slice() < end.as_slice(), other == group);
+            }
+            assert!(end.as_slice() <= store_row(0).as_slice());
         }
     }
 

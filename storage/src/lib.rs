@@ -24,6 +24,7 @@ mod open;
 mod options;
 pub mod partition;
 pub mod registry;
+mod reset;
 mod sealed;
 mod state;
 mod store;

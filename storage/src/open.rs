@@ -16,7 +16,7 @@ use crate::group::GroupId;
 use crate::keeper::Keeper;
 use crate::mark::{self, Mark, MarkError, MarkFile};
 use crate::options::{StoreOptions, SyncMode};
-use crate::{keys, sealed};
+use crate::{keys, reset, sealed};
 
 /// Grows when an older program could misread what this one writes.
 pub(crate) const STORE_FORMAT: u8 = 1;
@@ -36,8 +36,9 @@ pub(crate) fn open(path: &Path, options: StoreOptions) -> Result<Opened, OpenErr
     distrust.check()?;
     let opening = Opening { folder: path.join("store"), mark: MarkFile::in_folder(path), options };
     let before = opening.mark_before()?;
-    let db = opening.database(&before)?;
-    opening.finish(db, distrust, before)
+    let tuning = Tuning::new(&opening.options);
+    let db = opening.database(&before, &tuning)?;
+    opening.finish(db, tuning, distrust, before)
 }
 
 struct Opening {
@@ -67,6 +68,10 @@ impl Opening {
         }
     }
 
+    fn groups(&self) -> impl Iterator<Item = GroupId> + use<> {
+        GroupId::all(self.options.registry_shards, self.options.partitions)
+    }
+
     fn write_mark(&self, mark: &Mark) -> Result<(), OpenError> {
         let refused = |error: MarkError| OpenError::Mark { path: self.mark.path(), cause: error.into_cause() };
         self.mark.write(mark).map_err(refused)
@@ -78,8 +83,7 @@ impl Opening {
     }
 
     /// Opens RocksDB with every column family the store is to have.
-    fn database(&self, before: &Mark) -> Result<DB, OpenError> {
-        let tuning = Tuning::new(&self.options);
+    fn database(&self, before: &Mark, tuning: &Tuning) -> Result<DB, OpenError> {
         let mut db_options = column::database(&self.options);
         let present = if self.folder.join("CURRENT").exists() {
             DB::list_cf(&Options::default(), &self.folder).map_err(|error| self.engine_error(&error))?
@@ -96,9 +100,10 @@ impl Opening {
         }
         // Written last when a store is created: if it is missing the creation was cut short, and goes on.
         if present.iter().any(|name| name == Column::State.name()) && self.check_rows(&db)? {
+            reset::finish(&db, tuning, self.groups()).map_err(|error| self.engine_error(&error))?;
             return Ok(db);
         }
-        let logs = GroupId::all(self.options.registry_shards, self.options.partitions).map(|group| group.to_string());
+        let logs = self.groups().map(|group| group.to_string());
         for name in Column::ALL.iter().map(|column| column.name().to_owned()).chain(logs) {
             if !present.contains(&name) {
                 db.create_cf(&name, &tuning.of(&name)).map_err(|error| self.engine_error(&error))?;
@@ -152,7 +157,7 @@ impl Opening {
     }
 
     /// Begins this run: a new epoch if logs may have lost their end, a new mark, the threads.
-    fn finish(&self, db: DB, distrust: Distrust, before: Mark) -> Result<Opened, OpenError> {
+    fn finish(&self, db: DB, tuning: Tuning, distrust: Distrust, before: Mark) -> Result<Opened, OpenError> {
         let disk = Arc::new(Disk::new(db, distrust, self.options.inject.clone()));
         let crashed = before.relaxed && !before.clean && mark::other_boot(&before, &mark::boot_id());
         let lost = self.options.new_epoch.or(crashed.then_some(LogEpoch(0)));
@@ -162,7 +167,7 @@ impl Opening {
         self.write_mark(&mark)?;
         let committer = Committer::start(Arc::clone(&disk), self.options.sync)?;
         let keeper = Keeper::start(Arc::clone(&disk), self.mark.clone(), mark)?;
-        Ok(Opened { engine: Engine::new(disk, committer, keeper), mark, epoch })
+        Ok(Opened { engine: Engine::new(disk, committer, keeper, tuning), mark, epoch })
     }
 
     fn engine_error(&self, error: &rocksdb::Error) -> OpenError {

@@ -56,6 +56,9 @@ pub struct StoreOptions {
     /// The logs have lost their end in a way that the store cannot know of: they begin this epoch, or a later one. None is every
     /// start but that after an older copy of the store was put back.
     pub new_epoch: Option<LogEpoch>,
+    /// Opens a store in which a group's log is damaged, too, and says which: where there are other replicas it is rebuilt from
+    /// them.
+    pub open_damaged: bool,
     /// Lets a test fail a step.
     #[doc(hidden)]
     pub inject: Option<Inject>,
@@ -70,6 +73,7 @@ impl Default for StoreOptions {
             tail_cache_bytes: 8 << 20,
             write_buffer_bytes: 128 << 20,
             new_epoch: None,
+            open_damaged: false,
             inject: None,
         }
     }
@@ -84,6 +88,7 @@ impl fmt::Debug for StoreOptions {
             .field("tail_cache_bytes", &self.tail_cache_bytes)
             .field("write_buffer_bytes", &self.write_buffer_bytes)
             .field("new_epoch", &self.new_epoch)
+            .field("open_damaged", &self.open_damaged)
             .field("inject", &self.inject.is_some())
             .finish()
     }

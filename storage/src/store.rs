@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 
 use anyport_protocol::{LogEpoch, PartitionId};
 use rocksdb::WriteBatch;
@@ -28,6 +28,7 @@ use crate::open;
 use crate::options::StoreOptions;
 use crate::partition::{PartitionMachine, PartitionReader, PartitionShared};
 use crate::registry::RegistryMachine;
+use crate::reset;
 
 /// A handle on an open store; clones share it. One RocksDB, one write-ahead log, one committer thread.
 #[derive(Clone)]
@@ -40,50 +41,93 @@ struct Inner {
     folder: PathBuf,
     mark: Mark,
     epoch: LogEpoch,
-    logs: BTreeMap<GroupId, Arc<LogShared>>,
+    tail_cache_bytes: usize,
+    /// Every group's log, or the damage that was found when it was opened.
+    logs: Mutex<BTreeMap<GroupId, Result<Arc<LogShared>, StoreError>>>,
     partitions: Mutex<BTreeMap<PartitionId, Arc<PartitionShared>>>,
 }
 
 impl Store {
     /// Opens the store in this folder, and creates it if there is none. Refuses one of a newer format, one of another layout,
-    /// one whose synced end is missing, and one that an earlier failure has left in doubt.
+    /// one whose synced end is missing, and one that an earlier failure has left in doubt. One in which a group's log is damaged
+    /// is refused too, unless the options say otherwise.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Store, OpenError> {
         let groups = GroupId::all(options.registry_shards, options.partitions);
-        let cache_bytes = options.tail_cache_bytes;
+        let (cache_bytes, open_damaged) = (options.tail_cache_bytes, options.open_damaged);
         let opened = open::open(path, options)?;
         let mut logs = BTreeMap::new();
         for group in groups {
-            let log = LogShared::open(&opened.engine, group, cache_bytes)?;
-            if let Some(purged) = log.lock().purged {
+            let log = match LogShared::open(&opened.engine, group, cache_bytes) {
+                Ok(log) => Ok(Arc::new(log)),
+                Err(StoreError::Damaged(damage)) if open_damaged => {
+                    tracing::error!(%group, %damage, "open a log");
+                    Err(StoreError::Damaged(damage))
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if let Some(purged) = log.as_ref().ok().and_then(|log| log.lock().purged) {
                 opened.engine.keeper().broom(group).sweep(purged.index);
             }
-            logs.insert(group, Arc::new(log));
+            logs.insert(group, log);
         }
         let inner = Inner {
             engine: Arc::new(opened.engine),
             folder: path.to_owned(),
             mark: opened.mark,
             epoch: opened.epoch,
-            logs,
+            tail_cache_bytes: cache_bytes,
+            logs: Mutex::new(logs),
             partitions: Mutex::default(),
         };
         Ok(Store { inner: Arc::new(inner) })
     }
 
-    /// The log of one of this store's groups. Panics for a group that the options the store was opened with do not count.
+    /// The log of one of this store's groups. Panics for a group that the options the store was opened with do not count, and for a
+    /// damaged one.
     pub fn log(&self, group: GroupId) -> GroupLog {
-        let shared = self.inner.logs.get(&group).expect("groups are counted by the options the store was opened with");
-        GroupLog::new(Arc::clone(&self.inner.engine), Arc::clone(shared))
+        self.checked_log(group)
+            .expect("groups are counted by the options, and a damaged one is reset before it is used")
+    }
+
+    /// Groups whose log cannot be read. They can only be reset. None, unless the store was opened all the same.
+    pub fn damaged(&self) -> Vec<GroupId> {
+        self.logs().iter().filter(|(_, log)| log.is_err()).map(|(group, _)| *group).collect()
+    }
+
+    /// Wipes all that is stored of a group: log, vote, marks and rows. Synced when it returns; a crash before leaves everything.
+    /// Its replica must be stopped; while some of it is still held here the group is [`StoreError::InUse`], which may be so for
+    /// a moment after the stop. Then the log is an empty one, for a replica of another name.
+    pub fn reset_group(&self, group: GroupId) -> Result<(), StoreError> {
+        let mut logs = self.logs();
+        let log = logs.get_mut(&group).ok_or(StoreError::NoSuchGroup { group })?;
+        if log.as_ref().is_ok_and(|log| Arc::strong_count(log) > 1) {
+            return Err(StoreError::InUse { group });
+        }
+        if let GroupId::Partition(id) = group {
+            let mut partitions = self.partitions();
+            if partitions.get(&id).is_some_and(|shared| Arc::strong_count(shared) > 1) {
+                return Err(StoreError::InUse { group });
+            }
+            partitions.remove(&id);
+        }
+        reset::reset(&self.inner.engine, group)?;
+        *log = Ok(Arc::new(LogShared::new(group, None, None, 0, self.inner.tail_cache_bytes)));
+        Ok(())
+    }
+
+    fn logs(&self) -> MutexGuard<'_, BTreeMap<GroupId, Result<Arc<LogShared>, StoreError>>> {
+        self.inner.logs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn partitions(&self) -> MutexGuard<'_, BTreeMap<PartitionId, Arc<PartitionShared>>> {
+        self.inner.partitions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a partition's log means: the machine that applies it, which has one owner, and a reader, which is cloned. A machine
     /// that returned an error is dropped and asked for anew; readers go on.
     pub fn partition(&self, id: PartitionId) -> Result<(PartitionMachine, PartitionReader), StoreError> {
         let log = self.checked_log(GroupId::Partition(id))?;
-        let shared = {
-            let mut partitions = self.inner.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(partitions.entry(id).or_default())
-        };
+        let shared = Arc::clone(self.partitions().entry(id).or_default());
         let engine = &self.inner.engine;
         let machine = PartitionMachine::open(id, Arc::clone(engine), log.clone(), Arc::clone(&shared))?;
         Ok((machine, PartitionReader::new(id, Arc::clone(engine), log, shared)))
@@ -97,11 +141,13 @@ impl Store {
 
     /// What the metadata group's log means.
     pub fn metadata(&self) -> Result<MetadataMachine, StoreError> {
+        self.checked_log(GroupId::Metadata)?;
         MetadataMachine::open(Arc::clone(&self.inner.engine))
     }
 
     fn checked_log(&self, group: GroupId) -> Result<GroupLog, StoreError> {
-        if self.inner.logs.contains_key(&group) { Ok(self.log(group)) } else { Err(StoreError::NoSuchGroup { group }) }
+        let shared = self.logs().get(&group).cloned().ok_or(StoreError::NoSuchGroup { group })??;
+        Ok(GroupLog::new(Arc::clone(&self.inner.engine), shared))
     }
 
     /// One of the broker's own facts.

@@ -34,4 +34,5 @@ pub use decide::decide;
 pub use machine::RegistryMachine;
 pub use reader::{ExpiredSubscription, ExpiryScan, RegistryReader};
 pub use record::{ClientRecord, SubscriptionRecord, Tombstone};
+pub(crate) use rows::bounds;
 pub use snapshot_file::{SnapshotError, SnapshotMeta};

@@ -23,7 +23,7 @@ pub(super) fn key(shard: u16, client: ClientId) -> [u8; KEY_BYTES] {
 }
 
 /// The half-open range of all keys of a shard. A key beyond its last one ends it, so that the last shard has an end too.
-pub(super) fn bounds(shard: u16) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn bounds(shard: u16) -> (Vec<u8>, Vec<u8>) {
     let start = shard.to_be_bytes().to_vec();
     let end = [&start[..], &[0xFF; KEY_BYTES]].concat();
     (start, end)
