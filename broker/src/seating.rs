@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyport_protocol::{BrokerId, ClusterId, LogEpoch, ReplicaId, WallMs};
-use anyport_storage::{OpenError, Store, StoreError, StoreOptions};
+use anyport_storage::{GroupId, OpenError, Store, StoreError, StoreOptions};
 
 use crate::clock;
 use crate::cluster::{self, FormingError, Introduction, Member, Membership, NewCluster, Seat, SeatError, Wish};
@@ -116,7 +116,14 @@ impl Seating<'_> {
 
     /// Goes on from the seat of an earlier start, if its store is what it was.
     async fn again(self, seat: Seat) -> Result<(Store, Membership), SeatingError> {
-        let lost = match open(&self.config.data, options(self.config, seat.counts())).await {
+        // Where there are others, a replica whose log is damaged is rebuilt from theirs.
+        let open_damaged = !seat.peers.is_empty();
+        let options = StoreOptions { open_damaged, ..options(self.config, seat.counts()) };
+        let lost = match open(&self.config.data, options).await {
+            // Without the metadata nothing says what the rest is.
+            Ok(store) if store.damaged().contains(&GroupId::Metadata) => {
+                Lost::Store { why: "its copy of the metadata is damaged".to_owned() }
+            }
             Ok(store) => match self.is_of(&store, &seat)? {
                 true => {
                     // The first broker's facts may not have been committed before its first end.

@@ -67,6 +67,14 @@ impl MetadataLink {
         }
     }
 
+    /// For who has nothing else to do with a refusal than to try again.
+    pub(super) async fn propose_until_done(&self, command: Command) {
+        while let Err(fault) = self.propose(command.clone()).await {
+            tracing::debug!(%fault, "change the metadata");
+            tokio::time::sleep(OVERDUE / 4).await;
+        }
+    }
+
     /// Proposes it if the group is led here, else says who may lead it.
     pub(super) async fn propose_here(&self, command: Command) -> Result<Reply, Fault> {
         let entry = EntryData::from_bytes(command.encode().into());

@@ -4,13 +4,14 @@
 //! of the broker's own, written before the replica starts: data of another replica, of an earlier generation or of one that has
 //! moved away, are wiped first, and only because an assignment says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use anyport_protocol::{BrokerId, PartitionId, ReplicaId};
-use anyport_storage::metadata::{Assignment, ClusterState, Timing};
+use anyport_storage::metadata::{Assignment, ClusterState, Command, Timing};
 use anyport_storage::{GroupId, Store, StoreError};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -20,6 +21,7 @@ use super::group::{Group, GroupError, GroupParts};
 use super::inbox::RaftInbox;
 use super::leaders::Leaders;
 use super::leadership::Leadership;
+use super::metadata_link::MetadataLink;
 use super::network::Network;
 use super::partition_machine::PartitionStateMachine;
 use super::registry_machine::{Ended, RegistryStateMachine};
@@ -31,6 +33,10 @@ use crate::serving::Partitions;
 
 /// What one entry of a registry's log takes, roughly, for a log that was not counted when it was written.
 const REGISTRY_ENTRY_BYTES: u64 = 256;
+
+/// How long a log may be held by who reads it after its replica has stopped, and how often it is looked whether it still is.
+const IN_USE_MAX: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// What every replica needs.
 #[derive(Debug)]
@@ -49,6 +55,7 @@ pub(super) struct ReplicaParts {
     pub(super) inbox: RaftInbox,
     pub(super) partitions: Partitions,
     pub(super) registry: RegistryHandle,
+    pub(super) metadata: MetadataLink,
     pub(super) leaders: Leaders,
 }
 
@@ -58,8 +65,8 @@ pub enum ReplicaError {
     Store { group: GroupId, source: StoreError },
     #[error("note which replica of {group} this broker has: {source}")]
     Note { group: GroupId, source: StoreError },
-    #[error("{group} holds another replica's data, and wiping a single group is not possible yet")]
-    NotWiped { group: GroupId },
+    #[error("wipe {group}: {source}")]
+    Wipe { group: GroupId, source: StoreError },
     #[error(transparent)]
     Group(#[from] GroupError),
 }
@@ -108,6 +115,9 @@ pub(super) struct Replicas {
     parts: ReplicaParts,
     owned: BTreeMap<GroupId, Owned>,
     told: watch::Sender<Arc<RunningReplicas>>,
+    /// Damaged replicas that another generation was asked for, so that it is asked for once.
+    reported: BTreeSet<ReplicaId>,
+    reports: JoinSet<()>,
 }
 
 /// Which replica of a group this broker is to have. One that is to go stays until the group itself has let it go.
@@ -120,7 +130,7 @@ pub(super) fn wanted(me: BrokerId, assignment: &Assignment) -> Option<ReplicaId>
 impl Replicas {
     pub(super) fn new(parts: ReplicaParts) -> (Self, watch::Receiver<Arc<RunningReplicas>>) {
         let (told, seen) = watch::channel(Arc::default());
-        (Self { parts, owned: BTreeMap::new(), told }, seen)
+        (Self { parts, owned: BTreeMap::new(), told, reported: BTreeSet::new(), reports: JoinSet::new() }, seen)
     }
 
     /// Follows the metadata until it is told to stop, then stops every replica.
@@ -171,6 +181,10 @@ impl Replicas {
             self.wipe(group).await?;
         }
         let Some(replica) = wanted else { return Ok(()) };
+        if self.parts.store.damaged().contains(&group) {
+            self.report_damage(group, replica);
+            return Ok(());
+        }
         let owned = self.start(group, replica).await?;
         self.begin(group, replica, noted, &owned.running.group).await?;
         self.owned.insert(group, owned);
@@ -192,6 +206,14 @@ impl Replicas {
             running.initialize().await?;
         }
         note(&self.parts.store, group, Some(replica))
+    }
+
+    fn report_damage(&mut self, group: GroupId, replica: ReplicaId) {
+        if self.reported.insert(replica) {
+            tracing::error!(%group, %replica, "the replica is damaged; it is rebuilt from the others under a new name");
+            let metadata = self.parts.metadata.clone();
+            self.reports.spawn(async move { metadata.propose_until_done(Command::Rebuild { group, replica }).await });
+        }
     }
 
     async fn start(&self, group: GroupId, replica: ReplicaId) -> Result<Owned, ReplicaError> {
@@ -285,8 +307,19 @@ impl Replicas {
         futures_util::future::join_all(stopped).await;
     }
 
+    /// Reads that were under way when the replica was stopped may hold its log for a moment.
     async fn wipe(&self, group: GroupId) -> Result<(), ReplicaError> {
-        Err(ReplicaError::NotWiped { group })
+        let by = tokio::time::Instant::now() + IN_USE_MAX;
+        loop {
+            let store = self.parts.store.clone();
+            match blocking(move || store.reset_group(group)).await {
+                Ok(()) => return note(&self.parts.store, group, None),
+                Err(StoreError::InUse { .. }) if tokio::time::Instant::now() < by => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(source) => return Err(ReplicaError::Wipe { group, source }),
+            }
+        }
     }
 }
 

@@ -305,6 +305,7 @@ impl Starting {
             inbox: self.inbox.clone(),
             partitions: partitions.clone(),
             registry: registry.clone(),
+            metadata: metadata.clone(),
             leaders: self.leaders.clone(),
         };
         let (mut replicas, running) = Replicas::new(parts);
