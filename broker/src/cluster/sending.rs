@@ -122,7 +122,7 @@ impl Links {
 
 /// Length and checksum of a file.
 async fn measure(file: &Arc<SnapshotFile>) -> Result<(u64, u32), Unanswered> {
-    blocking(file, |path| checksum(path)).await
+    blocking(file, checksum).await
 }
 
 async fn read_piece(file: &Arc<SnapshotFile>, at: u64) -> Result<Bytes, Unanswered> {

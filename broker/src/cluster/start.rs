@@ -289,25 +289,8 @@ impl Starting {
         let links = Links { own: me, peers: Arc::clone(&peers), leaders: self.leaders.clone(), ..Links::alone() };
         let partitions = Partitions::new(facts.partitions, links.clone(), self.grants.clone());
         let registry = RegistryHandle::new(facts.registry_shards, links.clone(), self.grants.clone());
-        let full = self.watch_space().await;
         let (ended, ended_in) = mpsc::channel(ENDED_MAX);
-        let parts = ReplicaParts {
-            me,
-            store: self.store.clone(),
-            timing: facts.timing,
-            retention: self.options.retention,
-            housekeeping: self.options.housekeeping,
-            snapshots: Arc::from(self.options.snapshot_folder.as_path()),
-            budget: LeaderBudget::new(self.options.leader_budget_bytes),
-            full,
-            ended,
-            network,
-            inbox: self.inbox.clone(),
-            partitions: partitions.clone(),
-            registry: registry.clone(),
-            metadata: metadata.clone(),
-            leaders: self.leaders.clone(),
-        };
+        let parts = self.replica_parts(&metadata, network, ended, &partitions, &registry, facts.timing).await;
         let (mut replicas, running) = Replicas::new(parts);
         let began = replicas.become_as(&Arc::clone(&state.borrow())).await;
         if many.is_none() {
@@ -340,7 +323,7 @@ impl Starting {
                     leaders: self.leaders.clone(),
                     peers: Arc::clone(&peers),
                     roll,
-                    health: health.clone(),
+                    health,
                     unheard: Arc::default(),
                 };
                 Some(self.keep_with_others(many, pulse, controller, state.clone(), running.clone()))
@@ -361,6 +344,34 @@ impl Starting {
             tasks: self.tasks,
             stop: self.stop,
         })
+    }
+
+    async fn replica_parts(
+        &mut self,
+        metadata: &MetadataLink,
+        network: Network,
+        ended: mpsc::Sender<Ended>,
+        partitions: &Partitions,
+        registry: &RegistryHandle,
+        timing: Timing,
+    ) -> ReplicaParts {
+        ReplicaParts {
+            me: metadata.group().replica().broker(),
+            store: self.store.clone(),
+            timing,
+            retention: self.options.retention,
+            housekeeping: self.options.housekeeping,
+            snapshots: Arc::from(self.options.snapshot_folder.as_path()),
+            budget: LeaderBudget::new(self.options.leader_budget_bytes),
+            full: self.watch_space().await,
+            ended,
+            network,
+            inbox: self.inbox.clone(),
+            partitions: partitions.clone(),
+            registry: registry.clone(),
+            metadata: metadata.clone(),
+            leaders: self.leaders.clone(),
+        }
     }
 
     /// What a broker does for the cluster that is not alone in it.

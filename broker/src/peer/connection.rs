@@ -192,7 +192,7 @@ impl Side {
             if let Some(FrameType::Question(call)) = FrameType::from_number(header.message_type) {
                 match self.connected.common.permit() {
                     Some(permit) => {
-                        drop(answering.spawn(self.clone().answer_short(call, header.request, body, permit)))
+                        drop(answering.spawn(self.clone().answer_short(call, header.request, body, permit)));
                     }
                     None => {
                         if !self.refuse_short(header.request, busy("too many questions are under way")) {

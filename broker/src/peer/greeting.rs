@@ -88,7 +88,7 @@ pub(super) async fn welcome<O>(
         let (reader, mut writer) = stream.into_frames(SHORT_BYTES_MAX);
         let mut frame = Vec::new();
         anyport_protocol::message::push_frame(&mut frame, FrameType::Welcome.number(), 0, |body| {
-            body.extend(own.encode())
+            body.extend(own.encode());
         });
         writer.write(&frame).await?;
         Ok((other, (reader, writer)))

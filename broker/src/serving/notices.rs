@@ -52,7 +52,7 @@ async fn run(links: Links, mut inbox: mpsc::Receiver<Notice>) {
     loop {
         tokio::select! {
             notice = inbox.recv() => match notice {
-                Some(notice) => push(&links, &mut waiting, notice),
+                Some(notice) => push(&links, &mut waiting, &notice),
                 None => return,
             },
             Some((broker, told)) = calls.next(), if !calls.is_empty() => {
@@ -77,7 +77,7 @@ async fn run(links: Links, mut inbox: mpsc::Receiver<Notice>) {
     }
 }
 
-fn push(links: &Links, waiting: &mut HashMap<BrokerId, Vec<Notice>>, notice: Notice) {
+fn push(links: &Links, waiting: &mut HashMap<BrokerId, Vec<Notice>>, notice: &Notice) {
     let reached = links.peers.reached();
     let reached = reached.borrow();
     waiting.retain(|broker, _| reached.contains(broker));

@@ -16,8 +16,11 @@ use crate::drive::{Access, Attending};
 use crate::oracle::{FilterId, Oracle};
 use crate::workload::Seed;
 
-/// What roaming clients ask for; the same in Rust for the oracle, written apart, so that the two check each other.
-const FILTERS: [(&str, fn(&Value) -> bool); 3] = [
+/// A filter, and the same in Rust for the oracle: written apart, so that the two check each other.
+type Pair = (&'static str, fn(&Value) -> bool);
+
+/// What roaming clients ask for.
+const FILTERS: [Pair; 3] = [
     ("", |_| true),
     ("type = 'load.changed'", |event| event["type"] == "load.changed"),
     ("data.level < 20", |event| event["data"]["level"].as_i64().is_some_and(|level| level < 20)),

@@ -2,6 +2,7 @@
 
 use anyport_protocol::limits::{ADDRESS_BYTES_MAX, BROKERS_MAX, ZONE_BYTES_MAX};
 use anyport_protocol::{BrokerId, LogEpoch, Offset, PartitionId, ReplicaId, WallMs};
+use std::borrow::Borrow;
 
 use super::*;
 use crate::group::GroupId;
@@ -21,8 +22,8 @@ impl Metadata {
         metadata
     }
 
-    fn ask(&mut self, command: Command) -> Reply {
-        let (changed, reply) = decide(&self.state, &command);
+    fn ask(&mut self, command: impl Borrow<Command>) -> Reply {
+        let (changed, reply) = decide(&self.state, command.borrow());
         if let Some(changed) = changed {
             self.state = changed;
         }

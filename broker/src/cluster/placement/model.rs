@@ -1,5 +1,6 @@
 //! A cluster whose groups do what they are assigned, when the test says so.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 
 use anyport_protocol::{BrokerId, ClusterId, WallMs};
@@ -47,8 +48,8 @@ impl Cluster {
         cluster
     }
 
-    pub fn ask(&mut self, command: Command) -> Reply {
-        let (changed, reply) = decide(&self.state, &command);
+    pub fn ask(&mut self, command: impl Borrow<Command>) -> Reply {
+        let (changed, reply) = decide(&self.state, command.borrow());
         self.state = changed.unwrap_or_else(|| self.state.clone());
         reply
     }
