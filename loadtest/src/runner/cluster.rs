@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use anyport_client::admin::Operator;
+use anyport_client::admin::{Operator, picture};
 use anyport_protocol::BrokerId;
 use anyport_protocol::message::admin::{ClusterStatus, GroupName, GroupStatus, ReplicaRole, ReplicaState};
 use tokio::time::{Instant, sleep};
@@ -148,11 +148,14 @@ impl ClusterProcesses {
         self.add_at(Place::default(), arguments).await
     }
 
-    /// One more broker tries to join, with a bundle that need not be one of this cluster's.
-    pub async fn add_with(&mut self, bundle: &Path) -> Result<usize> {
+    /// One more broker tries to join for so long, with a bundle that need not be one of this cluster's.
+    pub async fn try_to_add(&mut self, bundle: &Path, within: Duration) -> Result<usize> {
         let place = Place::default();
         let peer = place.free_address()?;
-        self.add_as(place, peer, bundle.to_owned(), &[]).await
+        let patience = std::mem::replace(&mut self.options.broker.ready_timeout, within);
+        let added = self.add_as(place, peer, bundle.to_owned(), &[]).await;
+        self.options.broker.ready_timeout = patience;
+        added
     }
 
     /// One more broker joins, at this address for the others.
@@ -244,7 +247,10 @@ impl ClusterProcesses {
         let address = self.broker(at).address().to_string();
         // One that was wiped has an older number too.
         let records = status.brokers.iter().filter(|record| record.client_address == address);
-        records.map(|record| record.broker).max().with_context(|| format!("{address} is in no record: {status:?}"))
+        records
+            .map(|record| record.broker)
+            .max()
+            .with_context(|| format!("{address} is in no record:\n{}", picture(&status)))
     }
 
     /// The place of a broker that the cluster calls so.
@@ -270,7 +276,10 @@ impl ClusterProcesses {
         loop {
             match self.status().await {
                 Ok(status) if holds(&status) => return Ok(status),
-                status => ensure!(Instant::now() < deadline, "the cluster is not {what} in time: {status:#?}"),
+                Ok(status) => {
+                    ensure!(Instant::now() < deadline, "the cluster is not {what} in time:\n{}", picture(&status))
+                }
+                Err(error) => ensure!(Instant::now() < deadline, "the cluster is not {what} in time: {error:#}"),
             }
             sleep(LOOK).await;
         }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use anyport_client::Start;
+use anyport_client::admin::picture;
 
 use super::scene::{PATIENCE, Scene};
 
@@ -12,7 +13,7 @@ async fn through_an_edge_clients_publish_follow_and_replay_and_it_can_be_thrown_
     let number = scene.cluster.number_of(edge).await?;
     let status = scene.cluster.status().await?;
     assert!(status.broker(number).context("it has joined")?.edge);
-    assert!(status.is_drained(number), "it has no copies: {status:#?}");
+    assert!(status.is_drained(number), "it has no copies: {}", picture(&status));
 
     let through = scene.access_to(&[edge, 0, 1, 2]);
     let mut listeners =

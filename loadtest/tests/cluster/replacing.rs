@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use anyport_client::Start;
+use anyport_client::admin::picture;
 
 use super::scene::{Scene, leads};
 
@@ -53,7 +54,7 @@ async fn a_broker_that_is_drained_first_is_stopped_without_a_copy_being_missed()
     let emptied =
         scene.cluster.status_until("drained", |status| status.is_drained(number) && leads(status, number) == 0);
     let status = emptied.await?;
-    assert!(status.groups.iter().all(|group| !group.is_under_replicated()), "{status:#?}");
+    assert!(status.groups.iter().all(|group| !group.is_under_replicated()), "{}", picture(&status));
     let stopped = scene.cluster.broker_mut(0).terminate().await?;
     assert!(stopped.success(), "{stopped}");
     publishing.acked_more(200).await?;
