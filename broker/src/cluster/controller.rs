@@ -82,7 +82,7 @@ impl Controller {
         let verdicts = {
             let mut term = self.lock();
             let now = Instant::now();
-            let fresh = || Term { leases: Leases::granted(length, now), renewals: BTreeMap::new() };
+            let fresh = || Term { leases: Leases::granted(length), renewals: BTreeMap::new() };
             term.get_or_insert_with(fresh).leases.verdicts(&state, replace_after, now)
         };
         let spoken = verdicts.into_iter().filter_map(|verdict| command(verdict, &state));

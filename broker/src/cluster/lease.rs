@@ -23,35 +23,41 @@ pub(super) enum Verdict {
 struct Heard {
     start: u64,
     at: Instant,
+    has_renewed: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct Leases {
     /// How long a lease lasts after the last renewal.
     length: Duration,
-    granted: Instant,
+    /// Each broker's last renewal; before its first, when its present process was first seen in the records.
     heard: BTreeMap<BrokerId, Heard>,
 }
 
 impl Leases {
     /// This broker comes to lead the metadata.
-    pub(super) fn granted(length: Duration, now: Instant) -> Self {
-        Self { length, granted: now, heard: BTreeMap::new() }
+    pub(super) fn granted(length: Duration) -> Self {
+        Self { length, heard: BTreeMap::new() }
     }
 
     /// A broker says that it has made progress.
     pub(super) fn renew(&mut self, broker: BrokerId, start: u64, now: Instant) {
-        self.heard.insert(broker, Heard { start, at: now });
+        self.heard.insert(broker, Heard { start, at: now, has_renewed: true });
     }
 
-    pub(super) fn verdicts(&self, state: &ClusterState, replace_after: Duration, now: Instant) -> Vec<Verdict> {
+    /// To be asked from the first moment on, and often: who joins or starts again is given a lease when it is first seen here.
+    pub(super) fn verdicts(&mut self, state: &ClusterState, replace_after: Duration, now: Instant) -> Vec<Verdict> {
         let of_one = |(id, record): (&BrokerId, &anyport_storage::metadata::BrokerRecord)| {
-            // What an earlier process of this broker said does not count.
-            let heard = self.heard.get(id).filter(|heard| heard.start == record.start);
-            let silent = now.saturating_duration_since(heard.map_or(self.granted, |heard| heard.at));
+            let fresh = Heard { start: record.start, at: now, has_renewed: false };
+            let heard = self.heard.entry(*id).or_insert(fresh);
+            if heard.start != record.start {
+                // What an earlier process of this broker said does not count, neither for it nor against it.
+                *heard = fresh;
+            }
+            let silent = now.saturating_duration_since(heard.at);
             match record.away_since {
                 None if silent >= self.length => Some(Verdict::Ended(*id)),
-                Some(_) if heard.is_some() && silent < self.length => Some(Verdict::Begun(*id)),
+                Some(_) if heard.has_renewed && silent < self.length => Some(Verdict::Begun(*id)),
                 Some(_) if record.draining && holds_nothing(state, *id) => Some(Verdict::Replace(*id)),
                 Some(_) if silent >= replace_after.max(self.length) => Some(Verdict::Replace(*id)),
                 _ => None,
@@ -97,44 +103,67 @@ mod tests {
         ClusterState { brokers: BTreeMap::from([(BROKER, record)]), ..ClusterState::default() }
     }
 
-    fn verdicts(leases: &Leases, state: &ClusterState, now: Instant) -> Vec<Verdict> {
+    fn verdicts(leases: &mut Leases, state: &ClusterState, now: Instant) -> Vec<Verdict> {
         leases.verdicts(state, REPLACE_AFTER, now)
+    }
+
+    /// Granted to a broker that is in the records.
+    fn granted(state: &ClusterState, now: Instant) -> Leases {
+        let mut leases = Leases::granted(LENGTH);
+        assert_eq!(verdicts(&mut leases, state, now), []);
+        leases
     }
 
     #[test]
     fn a_lease_ends_when_it_is_not_renewed_and_begins_again_when_it_is() {
         let start = Instant::now();
-        let mut leases = Leases::granted(LENGTH, start);
-        assert_eq!(verdicts(&leases, &state(false, false), start + LENGTH / 2), []);
+        let mut leases = granted(&state(false, false), start);
         leases.renew(BROKER, 7, start + LENGTH / 2);
-        assert_eq!(verdicts(&leases, &state(false, false), start + LENGTH), []);
+        assert_eq!(verdicts(&mut leases, &state(false, false), start + LENGTH), []);
         let late = start + 2 * LENGTH;
-        assert_eq!(verdicts(&leases, &state(false, false), late), [Verdict::Ended(BROKER)]);
+        assert_eq!(verdicts(&mut leases, &state(false, false), late), [Verdict::Ended(BROKER)]);
         leases.renew(BROKER, 7, late);
-        assert_eq!(verdicts(&leases, &state(true, false), late), [Verdict::Begun(BROKER)]);
+        assert_eq!(verdicts(&mut leases, &state(true, false), late), [Verdict::Begun(BROKER)]);
     }
 
     #[test]
     fn whoever_comes_to_lead_grants_all_leases_anew() {
         let now = Instant::now();
-        assert_eq!(verdicts(&Leases::granted(LENGTH, now), &state(false, false), now), []);
-        assert_eq!(verdicts(&Leases::granted(LENGTH, now), &state(true, false), now + LENGTH), []);
+        let mut leases = granted(&state(true, false), now);
+        assert_eq!(verdicts(&mut leases, &state(true, false), now + LENGTH), []);
     }
 
     #[test]
     fn what_an_earlier_process_said_does_not_count() {
         let start = Instant::now();
-        let mut leases = Leases::granted(LENGTH, start);
+        let mut leases = granted(&state(false, false), start);
         leases.renew(BROKER, 6, start + LENGTH);
-        assert_eq!(verdicts(&leases, &state(false, false), start + LENGTH), [Verdict::Ended(BROKER)]);
+        assert_eq!(verdicts(&mut leases, &state(false, false), start + LENGTH), [], "a process that is new to us");
+        assert_eq!(verdicts(&mut leases, &state(false, false), start + 2 * LENGTH), [Verdict::Ended(BROKER)]);
+    }
+
+    /// However long this broker has led the metadata by then.
+    #[test]
+    fn who_joins_or_starts_again_gets_all_the_time_there_is() {
+        let start = Instant::now();
+        let mut leases = Leases::granted(LENGTH);
+        assert_eq!(verdicts(&mut leases, &ClusterState::default(), start), []);
+        let joined = start + 10 * REPLACE_AFTER;
+        assert_eq!(verdicts(&mut leases, &state(false, false), joined), []);
+        assert_eq!(verdicts(&mut leases, &state(false, false), joined + LENGTH), [Verdict::Ended(BROKER)]);
+        let mut again = state(true, false);
+        again.brokers.get_mut(&BROKER).expect("it is there").start = 8;
+        let restarted = joined + 10 * REPLACE_AFTER;
+        assert_eq!(verdicts(&mut leases, &again, restarted), [], "it is not given up for its earlier process");
+        assert_eq!(verdicts(&mut leases, &again, restarted + REPLACE_AFTER), [Verdict::Replace(BROKER)]);
     }
 
     #[test]
     fn who_is_away_for_long_is_replaced_and_who_is_drained_at_once() {
         let start = Instant::now();
-        let leases = Leases::granted(LENGTH, start);
-        assert_eq!(verdicts(&leases, &state(true, false), start + REPLACE_AFTER / 2), []);
-        assert_eq!(verdicts(&leases, &state(true, false), start + REPLACE_AFTER), [Verdict::Replace(BROKER)]);
-        assert_eq!(verdicts(&leases, &state(true, true), start), [Verdict::Replace(BROKER)]);
+        let mut leases = granted(&state(true, false), start);
+        assert_eq!(verdicts(&mut leases, &state(true, false), start + REPLACE_AFTER / 2), []);
+        assert_eq!(verdicts(&mut leases, &state(true, false), start + REPLACE_AFTER), [Verdict::Replace(BROKER)]);
+        assert_eq!(verdicts(&mut leases, &state(true, true), start), [Verdict::Replace(BROKER)]);
     }
 }
