@@ -28,6 +28,14 @@ impl SmallDisk {
         }
     }
 
+    /// How much of it is taken.
+    pub fn used_bytes(&self) -> Result<u64> {
+        let output = Command::new("df").args(["--block-size=1", "--output=used"]).arg(&self.folder).output()?;
+        let table = String::from_utf8_lossy(&output.stdout).into_owned();
+        let used = table.lines().nth(1).with_context(|| format!("df says {table:?}"))?;
+        used.trim().parse().context("a number of bytes")
+    }
+
     pub fn resize(&self, bytes: u64) -> Result<()> {
         let size = format!("remount,size={bytes}");
         let output = Command::new("mount").args(["-o", &size]).arg(&self.folder).output()?;

@@ -41,17 +41,20 @@ async fn a_minority_refuses_publishes_within_seconds_and_still_replays() -> Resu
     let survivor = scene.access_to(&[0]);
     let away = survivor.listener("away", Start::Latest).await?;
     away.client.suspend().await?;
+    let present = survivor.listener("present", Start::Latest).await?;
     scene.publish(&survivor, 500).await?;
-    for at in [1, 2] {
-        scene.cluster.broker(at).freeze().await?;
-    }
-
+    // Of the last events only their leaders know at first that they are committed.
+    present.has_everything(PATIENCE).await?;
+    // Whoever is not registered yet cannot become so.
     let raw = RawClient::connect_to(scene.cluster.broker(0).address(), &authority(&scene.cluster.home())?).await?;
     let mut control = raw.control().await?;
     control.ask(Register {}.into()).await?;
     let mut stream = raw.open(StreamKind::Publish).await?;
     let mut run = Vec::new();
     framed::push(&mut run, &Event::builder("stray", "/minority", "stray").build()?.encode());
+    for at in [1, 2] {
+        scene.cluster.broker(at).freeze().await?;
+    }
     let begun = Instant::now();
     match stream.publish(0, 0, run.into(), 1).await? {
         Published::Refused(fault) => assert!(fault.retry(), "{fault}"),
@@ -60,11 +63,12 @@ async fn a_minority_refuses_publishes_within_seconds_and_still_replays() -> Resu
     assert!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
 
     away.client.resume().await?;
-    away.has_everything(PATIENCE).await.context("replay needs no majority")?;
+    let replayed = away.has_everything(PATIENCE).await;
+    replayed.with_context(|| format!("replay needs no majority; the client is {:?}", away.client.status()))?;
     for at in [1, 2] {
         scene.cluster.broker(at).thaw().await?;
     }
     // Acks were kept, and are durable once there is a majority again.
-    scene.judge(vec![away]).await?;
+    scene.judge(vec![away, present]).await?;
     scene.cluster.settle().await
 }

@@ -34,8 +34,11 @@ impl Scene {
         Self::set_with(ClusterOptions::of(brokers)).await
     }
 
+    /// With ANYPORT_KEEP set its folder stays, with the brokers' logs.
     pub async fn set_with(options: ClusterOptions) -> Result<Self> {
-        let folder = tempfile::tempdir().context("make a folder for a cluster")?;
+        let mut folder = tempfile::tempdir().context("make a folder for a cluster")?;
+        folder.disable_cleanup(std::env::var_os("ANYPORT_KEEP").is_some());
+        eprintln!("in {}", folder.path().display());
         let scene = Self::set_in(folder.path(), options).await?;
         Ok(Self { _folder: Some(folder), ..scene })
     }
