@@ -9,6 +9,7 @@ mod broker;
 mod cli;
 mod cluster;
 mod member;
+mod metrics;
 mod place;
 mod ports;
 mod preload;

@@ -14,8 +14,6 @@ use anyport_loadtest::drive::{Listened, Listener, ListenerOptions, Pace, publish
 use anyport_loadtest::oracle::{self, FilterId, Oracle, Positions, SubscriptionId};
 use anyport_loadtest::runner::{BrokerOptions, BrokerProcess};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 /// Far more than anything here takes on a busy machine; who waits longer has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -124,19 +122,12 @@ impl Scene {
 
     /// What the broker serves to Prometheus.
     pub async fn metrics(&self) -> Result<String> {
-        let mut stream = TcpStream::connect(self.broker.admin_address()).await.context("connect to the admin port")?;
-        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").await?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await?;
-        let (_, metrics) = answer.split_once("\r\n\r\n").context("the end of the answer's head")?;
-        Ok(metrics.to_owned())
+        self.broker.metrics().await
     }
 
     /// A counter or gauge of the broker; 0 where it has never been touched.
     pub async fn metric(&self, name: &str) -> Result<f64> {
-        let text = self.metrics().await?;
-        let line = text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
-        line.map_or(Ok(0.0), |line| line[name.len() + 1..].parse().with_context(|| format!("the value in {line:?}")))
+        self.broker.metric(name).await
     }
 
     pub async fn sessions_opened(&self) -> Result<f64> {
