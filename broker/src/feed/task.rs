@@ -1,7 +1,8 @@
 //! The task that moves one subscription: it owns the subscription's feeds, its two outgoing streams and its credit.
 //!
-//! Live frames go out on one stream and replayed ones on another of lower priority, so that a replay can be reset at once. One
-//! operation on a feed (a read, or joining the partition) is under way at a time; feeds take turns.
+//! Live frames go out on one stream and replayed ones on another of lower priority, so that a replay can be reset at once. For each
+//! feed one operation (a read, or joining the partition) is under way at a time, and few reads for all: feeds take turns. A partition
+//! that does not answer holds up nobody else.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,6 +14,8 @@ use anyport_protocol::filter::Filter;
 use anyport_protocol::message::StreamKind;
 use anyport_protocol::message::feed::FeedId;
 use anyport_protocol::{Fault, Offset, OffsetRange, PartitionId};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tracing::Instrument;
 use tracing::field::Empty;
@@ -33,6 +36,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Live frames that one subscription may have queued in memory before its feeds fall behind.
 const LIVE_WINDOW_BYTES: i64 = 512 << 10;
 
+/// Reads under way. With one, a broker that does not answer would hold up feeds of other partitions.
+const READS_MAX: usize = 2;
+
 const LIVE_PRIORITY: i32 = 1;
 const REPLAY_PRIORITY: i32 = 0;
 
@@ -44,6 +50,12 @@ enum Outcome {
     Follow { position: Offset, answer: FollowAnswer },
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Operation {
+    Read,
+    Join,
+}
+
 pub(super) struct DeliveryTask {
     filter: Filter,
     connection: Connection,
@@ -51,12 +63,14 @@ pub(super) struct DeliveryTask {
     inbox: mpsc::Receiver<Command>,
 
     feeds: Vec<(Feed, Way)>,
+    /// By feed: what is under way for it.
+    under_way: Vec<Option<Operation>>,
     by_partition: HashMap<PartitionId, usize>,
     /// Whose turn is next.
     turn: usize,
-    pending: Option<Pending>,
-    /// What is pending is joining a partition. Its answer must be heard before the live frames that follow it.
-    joining: bool,
+    pending: FuturesUnordered<Pending>,
+    /// Live frames of feeds that are joining: the answer must be heard before them. Bounded by the window.
+    held: Vec<Live>,
 
     credit_bytes: u64,
     sent_bytes: u64,
@@ -84,11 +98,12 @@ impl DeliveryTask {
             connection: options.connection,
             troubles: options.troubles,
             inbox,
+            under_way: vec![None; feeds.len()],
             by_partition: feeds.iter().enumerate().map(|(index, (_, partition))| (partition.id(), index)).collect(),
             feeds,
             turn: 0,
-            pending: None,
-            joining: false,
+            pending: FuturesUnordered::new(),
+            held: Vec::new(),
             credit_bytes: 0,
             sent_bytes: 0,
             window: Arc::new(LiveWindow::new(LIVE_WINDOW_BYTES)),
@@ -112,41 +127,42 @@ impl DeliveryTask {
                 written = self.live.write_some(&self.connection), if !self.live.is_empty() => {
                     if !self.on_written(&written) { return }
                 }
-                Some(live) = self.live_in.recv(), if !self.joining && self.live.waiting_bytes() < CHUNK_BYTES => {
-                    self.on_live(live);
-                }
+                Some(live) = self.live_in.recv(), if self.live.waiting_bytes() < CHUNK_BYTES => self.on_live(live),
                 written = self.replay.write_some(&self.connection), if !self.replay.is_empty() => {
                     if !self.on_written(&written) { return }
                 }
-                (feed, outcome) = wait(&mut self.pending), if self.pending.is_some() => {
-                    self.pending = None;
-                    self.joining = false;
-                    self.on_outcome(feed, outcome);
-                }
+                Some((feed, outcome)) = self.pending.next(), if !self.pending.is_empty() => self.on_outcome(feed, outcome),
                 () = sleep_until(look_again), if look_again.is_some() => {}
             }
         }
     }
 
-    /// Starts what some feed wants, if nothing is under way. Feeds are asked in turn, so that none waits for another.
+    /// Starts what feeds want. They are asked in turn, so that none waits for another.
     fn start_next(&mut self) {
-        if self.pending.is_some() || self.credit_bytes <= self.sent_bytes {
+        if self.credit_bytes <= self.sent_bytes {
             return;
         }
         let now = Instant::now();
         let room = self.replay.waiting_bytes() < CHUNK_BYTES;
-        for step in 0..self.feeds.len() {
-            let index = (self.turn + step) % self.feeds.len();
-            match self.feeds[index].0.wish(now) {
-                Wish::Read { from } if room => self.pending = Some(self.read(index, from)),
-                Wish::Follow { position } => {
-                    self.pending = Some(self.follow(index, position));
-                    self.joining = true;
-                }
-                _ => continue,
+        let mut reads = self.under_way.iter().filter(|under_way| **under_way == Some(Operation::Read)).count();
+        let first = self.turn;
+        for index in (first..first + self.feeds.len()).map(|turn| turn % self.feeds.len()) {
+            if self.under_way[index].is_some() {
+                continue;
             }
-            self.turn = index + 1;
-            return;
+            match self.feeds[index].0.wish(now) {
+                Wish::Read { from } if room && reads < READS_MAX => {
+                    self.pending.push(self.read(index, from));
+                    self.under_way[index] = Some(Operation::Read);
+                    self.turn = index + 1;
+                    reads += 1;
+                }
+                Wish::Follow { position } => {
+                    self.pending.push(self.follow(index, position));
+                    self.under_way[index] = Some(Operation::Join);
+                }
+                _ => {}
+            }
         }
         if self.replay.is_empty() && self.feeds.iter().all(|(feed, _)| feed.follower().is_some()) {
             self.replay.finish();
@@ -194,6 +210,7 @@ impl DeliveryTask {
     fn on_outcome(&mut self, index: usize, outcome: Outcome) {
         let now = Instant::now();
         let has_credit = self.sent_bytes < self.credit_bytes;
+        self.under_way[index] = None;
         let (feed, partition) = &mut self.feeds[index];
         match outcome {
             // The client paused, or live frames took the credit, while this was read: it will be read again.
@@ -216,6 +233,8 @@ impl DeliveryTask {
                 FollowAnswer::Gone => feed.handle_unreadable(now),
             },
         }
+        let held = std::mem::take(&mut self.held);
+        held.into_iter().for_each(|live| self.on_live(live));
     }
 
     fn queue_replay(&mut self, frames: Frames) {
@@ -225,6 +244,9 @@ impl DeliveryTask {
     }
 
     fn on_live(&mut self, live: Live) {
+        if self.is_joining(live.feed().partition) {
+            return self.held.push(live);
+        }
         match live {
             Live::Frame { feed, follower, covers, events, bytes } => {
                 self.window.give_back(bytes);
@@ -274,6 +296,10 @@ impl DeliveryTask {
         write_frames(&mut frames, id, covers, events.iter().map(|(offset, event)| (*offset, event)));
         self.sent_bytes += frames.credit_bytes;
         self.live.push(frames.bytes);
+    }
+
+    fn is_joining(&self, partition: PartitionId) -> bool {
+        self.by_partition.get(&partition).is_some_and(|index| self.under_way[*index] == Some(Operation::Join))
     }
 
     fn feed_of(&mut self, partition: PartitionId) -> Option<&mut Feed> {
@@ -335,13 +361,6 @@ impl Drop for DeliveryTask {
         // What the client has not got is of no use to it: it resumes from what it has.
         self.replay.reset();
         self.live.reset();
-    }
-}
-
-async fn wait(pending: &mut Option<Pending>) -> (usize, Outcome) {
-    match pending {
-        Some(pending) => pending.await,
-        None => std::future::pending().await,
     }
 }
 

@@ -54,6 +54,14 @@ pub enum Live {
     Left { feed: FeedId, follower: FollowerId, evaluated: Offset },
 }
 
+impl Live {
+    pub fn feed(&self) -> FeedId {
+        match self {
+            Self::Frame { feed, .. } | Self::Progress { feed, .. } | Self::Left { feed, .. } => *feed,
+        }
+    }
+}
+
 /// Bytes of live frames that one subscription may have queued; shared by its feeds.
 pub struct LiveWindow(AtomicI64);
 

@@ -22,7 +22,7 @@ use crate::partition::PartitionHandle;
 use crate::peer::Call;
 
 /// How long one broker may take to read a piece; then another is asked.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long the answer of where a log begins and ends is worth waiting for.
 const BOUNDS_TIMEOUT: Duration = Duration::from_secs(1);
