@@ -1,4 +1,4 @@
-//! Hostile bytes for what only the broker reads: tokens, and events over HTTP.
+//! Hostile bytes for what only the broker reads: tokens, events over HTTP, and what other brokers say.
 
 // One driver for the whole project; it lives with the first of its users.
 #[path = "../../../protocol/tests/fuzz/driver/mod.rs"]
@@ -7,7 +7,7 @@ mod driver;
 pub(crate) use driver::Outcome;
 use driver::{Target, fuzz};
 
-use crate::{http, identity};
+use crate::{http, identity, serving};
 
 const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/fuzz/regressions");
 
@@ -51,5 +51,25 @@ fn a_hostile_request_is_refused_or_brings_events() {
     ]);
     // A batch of many small events is held as members, as events and as batches.
     let memory_max = |bytes| (2 << 20) + 256 * bytes;
+    fuzz(&Target { name, run, seeds, words, input_bytes_max: 16 << 10, memory_max, regressions: REGRESSIONS });
+}
+
+#[test]
+fn a_hostile_call_of_a_broker_is_refused_or_is_one() {
+    let (name, run, seeds) = ("broker-call", serving::fuzz::call as fn(&[u8]) -> _, serving::fuzz::calls());
+    let words = pieces(&[
+        "\u{1}",
+        "partition",
+        "filter",
+        "from",
+        "covers",
+        "start",
+        "end",
+        "command",
+        "Open",
+        "client",
+        "notices",
+    ]);
+    let memory_max = |bytes| (1 << 20) + 256 * bytes;
     fuzz(&Target { name, run, seeds, words, input_bytes_max: 16 << 10, memory_max, regressions: REGRESSIONS });
 }

@@ -11,6 +11,8 @@
 mod answering;
 mod beginners;
 mod forwarding;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod links;
 mod notices;
 mod partitions;
