@@ -180,7 +180,7 @@ impl Client {
     }
 
     async fn list_after(&self, after: Option<SubscriptionName>) -> Result<SubscriptionList, Error> {
-        match self.inquire(ListSubscriptions { after }).await? {
+        match self.inquire(ListSubscriptions { after, registry_seen: 0 }).await? {
             ToClient::SubscriptionList(list) => Ok(list),
             other => Err(Error::unexpected(&other)),
         }

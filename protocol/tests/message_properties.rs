@@ -137,7 +137,11 @@ fn to_broker() -> impl Strategy<Value = ToBroker> {
         (incarnation(), any::<u16>(), cursor()).prop_map(|(incarnation, partition, position)| {
             Reopen { incarnation, partition: PartitionId(partition), position }.into()
         }),
-        option::of(name()).prop_map(|after| ListSubscriptions { after }.into()),
+        (option::of(name()), any::<u64>()).prop_map(|(after, registry_seen)| ListSubscriptions {
+            after,
+            registry_seen
+        }
+        .into()),
         (name(), incarnation()).prop_map(|(name, incarnation)| EndSubscription { name, incarnation }.into()),
     ]
 }

@@ -7,7 +7,7 @@ use anyport_protocol::filter::Filter;
 use anyport_protocol::message::{
     ListSubscriptions, SUBSCRIPTIONS_PER_ANSWER, SessionReport, SubscriptionList, SubscriptionReport,
 };
-use anyport_protocol::{ClientId, Code, Fault, SubscriptionName, WallMs};
+use anyport_protocol::{ClientId, Code, Fault, WallMs};
 use anyport_storage::Bounds;
 use anyport_storage::registry::SubscriptionRecord;
 use futures_util::future::try_join_all;
@@ -22,7 +22,7 @@ impl Control {
         let client = self.client()?;
         let broker = Arc::clone(&self.broker);
         Ok(Next::Later(Box::pin(async move {
-            match listed(&broker, client, list.after.as_ref()).await {
+            match listed(&broker, client, &list).await {
                 Ok(list) => list.into(),
                 Err(fault) => refused(fault),
             }
@@ -30,16 +30,13 @@ impl Control {
     }
 }
 
-async fn listed(
-    broker: &Broker,
-    client: ClientId,
-    after: Option<&SubscriptionName>,
-) -> Result<SubscriptionList, Fault> {
-    let (record, _) = broker.registry.record(client, 0).await?;
+async fn listed(broker: &Broker, client: ClientId, list: &ListSubscriptions) -> Result<SubscriptionList, Fault> {
+    let (record, _) = broker.registry.record(client, list.registry_seen).await?;
     let record = record.ok_or_else(|| Fault::new(Code::UnknownClient, "no such client is registered here"))?;
     let bounds: Option<Vec<Bounds>> = broker.partitions.bounds().await.into_iter().collect();
     let bounds = bounds.ok_or_else(not_known_now)?;
-    let comes_after = |subscription: &&SubscriptionRecord| after.is_none_or(|after| subscription.name > *after);
+    let comes_after =
+        |subscription: &&SubscriptionRecord| list.after.as_ref().is_none_or(|after| subscription.name > *after);
     let mut found: Vec<_> = record.subscriptions.iter().filter(comes_after).collect();
     found.sort_by_key(|subscription| &subscription.name);
     let more = found.len() > SUBSCRIPTIONS_PER_ANSWER;

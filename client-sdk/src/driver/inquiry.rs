@@ -56,12 +56,18 @@ impl Session {
                 continue;
             }
             (inquiry.is_asked, inquiry.not_before) = (true, None);
-            let (id, question) = (inquiry.id, inquiry.question.clone());
+            let (id, mut question) = (inquiry.id, inquiry.question.clone());
+            if let ToBroker::ListSubscriptions(list) = &mut question {
+                list.registry_seen = self.saved.registry_seen;
+            }
             self.request(Request::Inquiry { id }, question, now, out);
         }
     }
 
     pub(super) fn on_inquiry_answered(&mut self, id: u64, answer: ToClient) -> Next {
+        if let ToClient::Unsubscribed(ended) = &answer {
+            self.saw(ended.registry_index);
+        }
         if let Some(at) = self.inquiries.iter().position(|inquiry| inquiry.id == id) {
             self.inquiries.remove(at).answer(Ok(answer));
         }

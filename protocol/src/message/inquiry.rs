@@ -24,6 +24,9 @@ pub struct ListSubscriptions {
     /// By name, those after this one; from the first where none is named.
     #[serde(default)]
     pub after: Option<SubscriptionName>,
+    /// The highest registry index the client has seen: what one broker acknowledged another must not deny.
+    #[serde(default)]
+    pub registry_seen: u64,
 }
 
 /// As the registry has the client now, by name.

@@ -76,7 +76,7 @@ fn to_broker() -> [ToBroker; 13] {
         Reopen { incarnation, partition: PartitionId(2), position: CURSOR }.into(),
         CloseSession { cursors }.into(),
         Ping {}.into(),
-        ListSubscriptions { after: Some(name.clone()) }.into(),
+        ListSubscriptions { after: Some(name.clone()), registry_seen: 5 }.into(),
         EndSubscription { name, incarnation }.into(),
     ]
 }

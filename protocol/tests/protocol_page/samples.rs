@@ -56,7 +56,7 @@ fn requests() -> Vec<Sample> {
         Sample::of("Reopen", &Reopen { incarnation: INCARNATION, partition: PartitionId(3), position: CURSOR }),
         Sample::of("CloseSession", &CloseSession { cursors: moves() }),
         Sample::of("Ping", &Ping {}),
-        Sample::of("ListSubscriptions", &ListSubscriptions { after: Some(name()) }),
+        Sample::of("ListSubscriptions", &ListSubscriptions { after: Some(name()), registry_seen: 90 }),
         Sample::of("EndSubscription", &EndSubscription { name: name(), incarnation: INCARNATION }),
     ]
 }
