@@ -93,12 +93,13 @@ impl Control {
             Ok(opened) => {
                 let (record, registry_index) = opened?;
                 let opened = self.begin(client, &open, &record, registry_index, true).await?;
-                self.announce(client, open.epoch, open.nonce);
+                self.announce();
                 opened
             }
             Err(_) => {
                 let opened = self.begin_unfenced(client, &open).await?;
                 self.opening = Some(opening);
+                self.announce();
                 opened
             }
         };
@@ -148,12 +149,11 @@ impl Control {
     pub(super) async fn on_fenced(&mut self, opened: Result<(ClientRecord, u64), Fault>) {
         self.opening = None;
         let Some(session) = &mut self.session else { return };
-        let (client, epoch, nonce) = (session.client, session.epoch, session.nonce);
         match opened {
             Ok((record, _)) if session.is_of(&record) => {
                 session.is_fenced = true;
                 self.touched();
-                self.announce(client, epoch, nonce);
+                self.announce();
             }
             Err(fault) if fault.is(Code::StaleEpoch) => {
                 let epoch = SessionEpoch(fault.value.unwrap_or_default());
@@ -166,12 +166,18 @@ impl Control {
 
     /// Takes the place of an older live session. Not before the connection is confirmed: a recorded opening, played again by
     /// somebody else, would end the session of the one who sent it.
-    fn announce(&self, client: ClientId, epoch: SessionEpoch, nonce: Nonce) {
+    fn announce(&self) {
+        let Some(&Session { client, epoch, nonce, is_fenced, .. }) = self.session.as_ref() else { return };
         let (broker, connection, pushes) = (Arc::clone(&self.broker), self.connection.clone(), self.pushes.clone());
         tokio::spawn(async move {
-            if connection.confirmed().await.is_some() && !pushes.is_closed() {
+            if connection.confirmed().await.is_none() || pushes.is_closed() {
+                return;
+            }
+            if is_fenced {
                 broker.sessions.opened(client, epoch, nonce, connection.id(), pushes);
                 broker.notifier.tell(Notice::SessionOpened { client, epoch, nonce });
+            } else {
+                broker.sessions.opened_unfenced(client, epoch, nonce, connection.id(), pushes);
             }
         });
     }

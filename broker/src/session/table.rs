@@ -59,6 +59,19 @@ impl SessionTable {
         live.insert(client, session);
     }
 
+    /// The registry has not accepted this session yet, so it ends no other; but if it is the only one, what concerns the client is
+    /// pushed to it.
+    pub fn opened_unfenced(
+        &self,
+        client: ClientId,
+        epoch: SessionEpoch,
+        nonce: Nonce,
+        connection: usize,
+        pushes: mpsc::Sender<Push>,
+    ) {
+        self.lock().entry(client).or_insert(Live { epoch, nonce, connection, pushes });
+    }
+
     /// Another broker has opened a session of this client: an older one here is told. It stays until its connection lets go of it.
     pub fn opened_elsewhere(&self, client: ClientId, epoch: SessionEpoch, nonce: Nonce) {
         if let Some(older) = self.lock().get(&client).filter(|session| session.epoch < epoch) {
@@ -137,6 +150,20 @@ mod tests {
         assert!(newer.try_recv().is_err());
         table.closed(CLIENT, 1);
         assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_session_that_is_not_accepted_yet_ends_none_and_hears_of_a_newer_one() {
+        let table = SessionTable::default();
+        let mut accepted = open(&table, 1);
+        let (pushes, mut early) = mpsc::channel(PUSHES);
+        table.opened_unfenced(CLIENT, SessionEpoch(2), Nonce([2; 16]), 2, pushes.clone());
+        assert!(accepted.try_recv().is_err());
+        table.closed(CLIENT, 1);
+        table.opened_unfenced(CLIENT, SessionEpoch(2), Nonce([2; 16]), 2, pushes);
+        table.opened_elsewhere(CLIENT, SessionEpoch(3), Nonce([3; 16]));
+        let Ok(Push::TakenOver(taken)) = early.try_recv() else { panic!("nothing pushed") };
+        assert_eq!(taken.epoch, SessionEpoch(3));
     }
 
     #[test]
