@@ -157,7 +157,9 @@ async fn a_batch_goes_to_the_leader_that_is_named_when_it_comes_again() {
         matches!(&first, Published::Refused(fault) if fault.is(Code::NotReady) && fault.value.is_none()),
         "{first:?}"
     );
-    assert!(refused(&in_time(second).await, Code::NotReady));
+    // It may have been handed over after the first was answered, to a leader that misses the first.
+    let second = in_time(second).await;
+    assert!(refused(&second, Code::NotReady) || refused(&second, Code::OutOfSequence), "{second:?}");
     assert_eq!(cluster.edge_links.leaders.get(PARTITION), Some(CORE));
     // What was on its way behind the first must not look like a producer that is forgotten.
     assert!(refused(&in_time(cluster.edge.publish(batch(PRODUCER, 2, 1, "t"))).await, Code::OutOfSequence));

@@ -28,6 +28,7 @@ struct State {
     brokers: BTreeMap<BrokerId, Joined>,
     calls: Vec<(BrokerId, Call)>,
     streams: Vec<(BrokerId, PeerStreamKind)>,
+    refused: Option<Call>,
 }
 
 struct Joined {
@@ -75,6 +76,11 @@ impl Wires {
         self.connect();
     }
 
+    /// From here on nobody hears questions of this kind.
+    pub fn refuse(&self, call: Option<Call>) {
+        self.0.lock().expect("whole").refused = call;
+    }
+
     pub fn calls(&self, call: Call) -> usize {
         self.0.lock().expect("whole").calls.iter().filter(|(_, made)| *made == call).count()
     }
@@ -112,9 +118,13 @@ impl fmt::Debug for Wire {
 impl Transport for Wire {
     fn call(&self, to: BrokerId, _: Link, call: Call, body: Bytes) -> BoxFuture<'static, Result<Bytes, PeerError>> {
         self.wires.0.lock().expect("whole").calls.push((to, call));
+        let is_refused = self.wires.0.lock().expect("whole").refused == Some(call);
         let (own, other) = (self.own, self.wires.to(to, self.own));
         Box::pin(async move {
             let (serving, cut) = other?;
+            if is_refused {
+                return Err(PeerError::Unreachable { to, why: "refused".into() });
+            }
             tokio::select! {
                 answer = serving.call(own, call, body) => answer.map_err(|fault| PeerError::Refused { to, fault }),
                 () = cut.cancelled() => Err(PeerError::Lost { to, why: "cut off".into() }),
