@@ -162,9 +162,13 @@ impl Replicas {
                 outcome = outcome.and(Err(error));
             }
         }
+        self.tell();
+        outcome
+    }
+
+    fn tell(&self) {
         let running = self.owned.iter().map(|(group, owned)| (*group, owned.running.clone())).collect();
         self.told.send_replace(Arc::new(running));
-        outcome
     }
 
     async fn become_one(&mut self, group: GroupId, assignment: &Assignment) -> Result<(), ReplicaError> {
@@ -173,6 +177,8 @@ impl Replicas {
             return Ok(());
         }
         if let Some(owned) = self.owned.remove(&group) {
+            // First, so that nobody takes it up again, and that nobody's handle keeps its data from being wiped.
+            self.tell();
             self.stop(group, owned).await;
         }
         let noted = noted(&self.parts.store, group)?;
@@ -285,11 +291,7 @@ impl Replicas {
     /// In order: nothing new comes here, what was taken is answered, then the replica ends.
     async fn stop(&self, group: GroupId, owned: Owned) {
         let Owned { running, mut tasks, stop } = owned;
-        match group {
-            GroupId::Partition(id) => self.parts.partitions.remove(id),
-            GroupId::Registry(shard) => self.parts.registry.remove(shard),
-            GroupId::Metadata => {}
-        }
+        self.take_back(group);
         stop.cancel();
         while let Some(ended) = tasks.join_next().await {
             if let Err(failed) = ended {
@@ -298,6 +300,17 @@ impl Replicas {
         }
         self.parts.inbox.remove(group);
         running.group.shutdown().await;
+        // Whoever was just looking at the replicas of before may have placed it anew.
+        self.take_back(group);
+    }
+
+    /// Clients are served from this replica no more.
+    fn take_back(&self, group: GroupId) {
+        match group {
+            GroupId::Partition(id) => self.parts.partitions.remove(id),
+            GroupId::Registry(shard) => self.parts.registry.remove(shard),
+            GroupId::Metadata => {}
+        }
     }
 
     async fn shutdown(mut self) {

@@ -45,7 +45,6 @@ async fn give_up(scene: &Scene, number: u32) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "does not pass yet: see \"Not yet\" in README.md"]
 async fn a_broker_that_is_drained_first_is_stopped_without_a_copy_being_missed() -> Result<()> {
     let mut scene = Scene::set(4).await?;
     let listener = scene.access_to(&[0, 1, 2, 3]).listener("listener", Start::Latest).await?;
