@@ -89,15 +89,13 @@ pub async fn start(config: &Config, metrics: PrometheusHandle, lost: Option<Lost
     let http_listener = bind_http(config).await?;
     let http_address = http_listener.as_ref().map(HttpListener::address);
     let bundle = config.many.cluster.as_deref().map(ClusterIdentity::load).transpose().map_err(SeatingError::from)?;
-    let identity = tls_identity(config, bundle.as_ref(), config.listen.ip())?;
-    // Tokens do not travel unencrypted beyond this machine.
-    let beyond = http_address.map(|address| address.ip()).filter(|ip| !ip.is_loopback());
-    let https = beyond.map(|ip| tls_identity(config, bundle.as_ref(), ip)?.server_config().map_err(StartError::from));
-    let https = https.transpose()?;
+    let shown = bundle.as_ref().map(|bundle| Shown::new(config, Some(bundle), http_address)).transpose()?;
     let (store, membership) = match bundle {
         None => seating::alone(config).await?,
         Some(bundle) => seating::one_of_many(config, bundle, lost).await?,
     };
+    // After the store, whose folder keeps the development authority.
+    let Shown { identity, https } = shown.map_or_else(|| Shown::new(config, None, http_address), Ok)?;
     let listener = net::bind(EndpointOptions { listen: config.listen, identity, keys: own_keys(&store)? })?;
 
     let grants = ReadGrants::new(std::thread::available_parallelism().map_or(2, usize::from));
@@ -217,6 +215,22 @@ fn kept(store: &Store, name: &str, make: impl FnOnce() -> Vec<u8>) -> Result<Vec
 async fn bind_http(config: &Config) -> Result<Option<HttpListener>, StartError> {
     let Some(address) = config.http_address() else { return Ok(None) };
     HttpListener::bind(address).await.map(Some).map_err(|source| StartError::Http { address, source })
+}
+
+/// The certificates that clients are shown.
+struct Shown {
+    identity: Identity,
+    /// Over HTTPS, if events are taken beyond this machine: tokens do not travel there unencrypted.
+    https: Option<rustls::ServerConfig>,
+}
+
+impl Shown {
+    fn new(config: &Config, bundle: Option<&ClusterIdentity>, http: Option<SocketAddr>) -> Result<Self, StartError> {
+        let identity = tls_identity(config, bundle, config.listen.ip())?;
+        let beyond = http.map(|address| address.ip()).filter(|ip| !ip.is_loopback());
+        let https = beyond.map(|ip| tls_identity(config, bundle, ip)?.server_config().map_err(StartError::from));
+        Ok(Self { identity, https: https.transpose()? })
+    }
 }
 
 /// What clients are shown that connect to this address.

@@ -50,8 +50,9 @@ impl MetadataStateMachine {
     }
 
     fn tell(&self) {
-        tell_if_new(&self.facts, self.machine.facts().cloned());
+        // The state first: who learns that there is a cluster goes on to look what is in it.
         tell_if_new(&self.state, self.machine.state());
+        tell_if_new(&self.facts, self.machine.facts().cloned());
     }
 
     fn install(&mut self, data: &SnapshotData) -> Result<(), InstallError> {

@@ -109,8 +109,8 @@ pub enum StartError {
     Replica(#[from] ReplicaError),
     #[error(transparent)]
     Facts(#[from] FactsError),
-    #[error("partition {partition} took no batches within {} s of its start", OPEN_TIMEOUT.as_secs())]
-    NotOpen { partition: PartitionId },
+    #[error("{group} took nothing within {} s of its start", OPEN_TIMEOUT.as_secs())]
+    NotOpen { group: GroupId },
 }
 
 /// This broker's part of the cluster, running.
@@ -469,17 +469,25 @@ impl Groups {
         }
     }
 
-    /// Waits until every partition takes batches here.
+    /// Waits until every group is led here and every partition takes batches.
     async fn all_open(&self) -> Result<(), StartError> {
         let running = Arc::clone(&self.running.borrow());
         for (group, running) in running.iter() {
-            let (GroupId::Partition(partition), Part::Partition { open, .. }) = (group, &running.part) else {
-                continue;
+            let open = async {
+                let mut leadership = running.group.leadership();
+                while !leadership.is_leader() {
+                    leadership.changed().await;
+                }
+                match &running.part {
+                    Part::Partition { open, .. } => {
+                        let mut open = open.clone();
+                        open.wait_for(|open| *open).await.is_ok()
+                    }
+                    Part::Shard(_) => true,
+                }
             };
-            let mut open = open.clone();
-            let opened = tokio::time::timeout(OPEN_TIMEOUT, open.wait_for(|open| *open)).await;
-            if !matches!(opened, Ok(Ok(_))) {
-                return Err(StartError::NotOpen { partition: *partition });
+            if !tokio::time::timeout(OPEN_TIMEOUT, open).await.is_ok_and(|open| open) {
+                return Err(StartError::NotOpen { group: *group });
             }
         }
         Ok(())
