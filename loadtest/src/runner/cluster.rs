@@ -277,7 +277,7 @@ impl ClusterProcesses {
             match self.status().await {
                 Ok(status) if holds(&status) => return Ok(status),
                 Ok(status) => {
-                    ensure!(Instant::now() < deadline, "the cluster is not {what} in time:\n{}", picture(&status))
+                    ensure!(Instant::now() < deadline, "the cluster is not {what} in time:\n{}", picture(&status));
                 }
                 Err(error) => ensure!(Instant::now() < deadline, "the cluster is not {what} in time: {error:#}"),
             }
