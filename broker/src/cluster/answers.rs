@@ -13,12 +13,11 @@ use tokio::sync::watch;
 
 use super::controller::Controller;
 use super::inbox::RaftInbox;
-use super::messages;
 use super::metadata_link::MetadataLink;
 use super::operator::Operator;
 use crate::admin;
 use crate::net::{FrameReader, FrameWriter};
-use crate::peer::{Answers, Call, PeerKey, PeerStream, PeerStreamKind};
+use crate::peer::{Answers, Call, PeerKey, PeerStream, PeerStreamKind, body};
 use crate::serving::Serving;
 
 /// What a newcomer is told: the metadata's reply, and whom it will have to do with.
@@ -92,8 +91,8 @@ impl ClusterAnswers {
         self.started.get().ok_or_else(starting)
     }
 
-    async fn elect(&self, body: &[u8]) -> Result<Bytes, Fault> {
-        let Elect { group, replica } = messages::decode(body)?;
+    async fn elect(&self, body: &Bytes) -> Result<Bytes, Fault> {
+        let Elect { group, replica } = body::decode::<Elect>(body)?.0;
         match self.inbox.get(group).filter(|running| running.replica() == replica) {
             Some(running) => running.elect().await,
             None => return Err(Fault::new(Code::NotReady, format!("{group} has no replica {replica} here"))),
@@ -108,7 +107,7 @@ impl ClusterAnswers {
             Call::Renew => self.started()?.controller.answer_renewal(from, &body),
             Call::Propose => self.started()?.metadata().answer(&body).await,
             Call::Join | Call::Announce => Err(malformed("a broker that is known does not ask to join")),
-            Call::Status => Ok(messages::encode(&self.started()?.operator.report())),
+            Call::Status => Ok(body::encode(&self.started()?.operator.report())),
             Call::RegistryCommand
             | Call::RegistryRecord
             | Call::Read
@@ -138,7 +137,7 @@ impl ClusterAnswers {
             address: record.peer_address.clone(),
             key: record.key,
         };
-        Ok(messages::encode(&Welcome { reply, brokers: state.brokers.iter().map(known).collect() }))
+        Ok(body::encode(&Welcome { reply, brokers: state.brokers.iter().map(known).collect() }))
     }
 }
 

@@ -18,6 +18,7 @@ use super::metadata_link::MetadataLink;
 use super::placement;
 use super::timing::lease_length;
 use crate::clock;
+use crate::peer::body;
 
 /// How often leases are counted. The metadata's changes are looked at as they come.
 const COUNT_EVERY: Duration = Duration::from_millis(250);
@@ -51,11 +52,13 @@ pub(super) struct Controller {
     metadata: MetadataLink,
     state: watch::Receiver<Arc<ClusterState>>,
     term: Arc<Mutex<Option<Term>>>,
+    /// The state in which nothing is to be placed anew: planning is work, and mostly nothing has changed.
+    at_rest: Option<Arc<ClusterState>>,
 }
 
 impl Controller {
     pub(super) fn new(metadata: MetadataLink, state: watch::Receiver<Arc<ClusterState>>) -> Self {
-        Self { metadata, state, term: Arc::default() }
+        Self { metadata, state, term: Arc::default(), at_rest: None }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -86,7 +89,15 @@ impl Controller {
             term.get_or_insert_with(fresh).leases.verdicts(&state, replace_after, now)
         };
         let spoken = verdicts.into_iter().filter_map(|verdict| command(verdict, &state));
-        for command in spoken.chain(placement::plan(&state)) {
+        let due = if self.at_rest.as_ref().is_some_and(|at_rest| Arc::ptr_eq(at_rest, &state)) {
+            Vec::new()
+        } else {
+            placement::plan(&state)
+        };
+        if due.is_empty() {
+            self.at_rest = Some(Arc::clone(&state));
+        }
+        for command in spoken.chain(due) {
             match self.metadata.propose_here(command.clone()).await {
                 Ok(Reply::Refused(refusal)) => tracing::debug!(?command, %refusal, "keep the cluster"),
                 Ok(_) => tracing::info!(?command, "keep the cluster"),
@@ -111,12 +122,12 @@ impl Controller {
         Ok(roll(term.renewals.values().filter(|renewal| state.is_alive(renewal.broker))))
     }
 
-    pub(super) fn answer_renewal(&self, from: BrokerId, body: &[u8]) -> Result<Bytes, Fault> {
-        let renewal: Renewal = super::messages::decode(body)?;
+    pub(super) fn answer_renewal(&self, from: BrokerId, body: &Bytes) -> Result<Bytes, Fault> {
+        let (renewal, _) = body::decode::<Renewal>(body)?;
         if renewal.broker != from {
             return Err(Fault::new(Code::MalformedFrame, "a broker renews its own lease"));
         }
-        self.renew(renewal).map(|roll| super::messages::encode(&roll))
+        self.renew(renewal).map(|roll| body::encode(&roll))
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Term>> {

@@ -3,11 +3,12 @@
 //! Any number of brokers may propose a creation; the first that is applied stands, and all of them take that.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyport_protocol::{ClusterId, WallMs};
 use anyport_storage::EntryData;
-use anyport_storage::metadata::{ClusterFacts, Command, Reply, Timing};
+use anyport_storage::metadata::{ClusterFacts, ClusterState, Command, Reply, Timing};
 use tokio::sync::watch;
 
 use super::group::{Group, ProposeError};
@@ -65,13 +66,13 @@ pub enum FactsError {
 /// The facts that stand, which are the proposed ones if there were none. Refuses a cluster of other counts.
 pub(super) async fn agree(
     group: &Group,
-    mut standing: watch::Receiver<Option<ClusterFacts>>,
+    mut state: watch::Receiver<Arc<ClusterState>>,
     proposed: ClusterFacts,
 ) -> Result<ClusterFacts, FactsError> {
     let counts = [proposed.partitions, proposed.registry_shards];
     let facts = tokio::select! {
         biased;
-        facts = learn(&mut standing) => facts,
+        facts = learn(&mut state) => facts,
         created = create(group, proposed) => created?,
         () = tokio::time::sleep(TIMEOUT) => return Err(FactsError::TimedOut),
     };
@@ -87,7 +88,7 @@ pub(super) async fn agree(
 /// Waits, as long as it takes, for what others have created: of a broker that has joined, the first thing its metadata tells.
 pub(super) async fn wait(
     group: &Group,
-    mut standing: watch::Receiver<Option<ClusterFacts>>,
+    mut state: watch::Receiver<Arc<ClusterState>>,
 ) -> Result<ClusterFacts, FactsError> {
     let told = async {
         loop {
@@ -98,15 +99,15 @@ pub(super) async fn wait(
         }
     };
     tokio::select! {
-        facts = learn(&mut standing) => Ok(facts),
+        facts = learn(&mut state) => Ok(facts),
         reason = group.died() => Err(FactsError::Stopped { reason }),
         never = told => never,
     }
 }
 
 /// Resolves when facts stand here, whoever created the cluster.
-async fn learn(standing: &mut watch::Receiver<Option<ClusterFacts>>) -> ClusterFacts {
-    let known = standing.wait_for(Option::is_some).await.ok().and_then(|facts| facts.clone());
+async fn learn(state: &mut watch::Receiver<Arc<ClusterState>>) -> ClusterFacts {
+    let known = state.wait_for(|state| state.facts.is_some()).await.ok().and_then(|state| state.facts.clone());
     match known {
         Some(facts) => facts,
         // The state machine is gone, which `create` reports with the reason.
@@ -144,38 +145,37 @@ mod tests {
     use super::super::metadata_machine::MetadataStateMachine;
     use super::super::network::Network;
     use super::*;
-    use anyport_storage::metadata::Timing;
 
     fn proposed(cluster: u8, partitions: u16) -> ClusterFacts {
         let new = NewCluster::new(ClusterId([cluster; 16]), WallMs(1), vec![cluster]);
         new.facts(partitions, 1)
     }
 
-    async fn metadata() -> (tempfile::TempDir, Group, watch::Receiver<Option<ClusterFacts>>) {
+    async fn metadata() -> (tempfile::TempDir, Group, watch::Receiver<Arc<ClusterState>>) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let store = Store::open(folder.path(), StoreOptions::default()).expect("open");
-        let (machine, standing) = MetadataStateMachine::new(store.metadata().expect("open"));
+        let (machine, state) = MetadataStateMachine::new(store.metadata().expect("open"));
         let (log, replica, timing) = (store.log(GroupId::Metadata), ReplicaId::FIRST, Timing::Lan);
         let parts = GroupParts { log, machine, replica, timing, network: Network::alone() };
         let group = Group::start(parts).await.expect("start");
         group.initialize().await.expect("the first member");
-        (folder, group, standing)
+        (folder, group, state)
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_second_creation_is_answered_with_the_first() {
-        let (_folder, group, standing) = metadata().await;
-        assert_eq!(agree(&group, standing.clone(), proposed(1, 8)).await, Ok(proposed(1, 8)));
-        assert_eq!(agree(&group, standing, proposed(2, 8)).await, Ok(proposed(1, 8)));
+        let (_folder, group, state) = metadata().await;
+        assert_eq!(agree(&group, state.clone(), proposed(1, 8)).await, Ok(proposed(1, 8)));
+        assert_eq!(agree(&group, state, proposed(2, 8)).await, Ok(proposed(1, 8)));
         assert_eq!(create(&group, proposed(3, 8)).await, Ok(proposed(1, 8)), "also of one who has not heard of it");
         group.shutdown().await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_cluster_of_other_counts_is_refused() {
-        let (_folder, group, standing) = metadata().await;
-        agree(&group, standing.clone(), proposed(1, 8)).await.expect("created");
-        let refused = agree(&group, standing, proposed(1, 9)).await;
+        let (_folder, group, state) = metadata().await;
+        agree(&group, state.clone(), proposed(1, 8)).await.expect("created");
+        let refused = agree(&group, state, proposed(1, 9)).await;
         assert_eq!(refused, Err(FactsError::Layout { what: "partitions", stored: 8, configured: 9 }));
         group.shutdown().await;
     }
@@ -184,7 +184,7 @@ mod tests {
     async fn a_group_that_has_stopped_is_not_waited_for() {
         let (_folder, group, _) = metadata().await;
         group.shutdown().await;
-        let nobody = watch::channel(None).1;
+        let nobody = watch::channel(Arc::default()).1;
         assert!(matches!(agree(&group, nobody, proposed(1, 8)).await, Err(FactsError::Stopped { .. })));
     }
 }

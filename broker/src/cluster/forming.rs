@@ -8,10 +8,9 @@ use anyport_storage::metadata::{Command, Refusal, Reply};
 use bytes::Bytes;
 
 use super::answers::{Known, Welcome};
-use super::messages;
 use super::seat::Seat;
 use crate::clock;
-use crate::peer::{Call, Directory, PeerAddress, PeerEndpoint, PeerKey};
+use crate::peer::{Call, Directory, PeerAddress, PeerEndpoint, PeerKey, body};
 
 /// Between two attempts to join.
 const TRY_EVERY: Duration = Duration::from_millis(500);
@@ -132,7 +131,7 @@ async fn ask(
         Ok(answer) => answer.map_err(|error| lost(error.to_string()))?,
         Err(_) => return Err(lost("no answer in time".to_owned())),
     };
-    let welcome: Welcome = messages::decode(&answer)?;
+    let welcome = body::decode::<Welcome>(&answer)?.0;
     let reply = Reply::decode(&welcome.reply).map_err(|bad| lost(bad.to_string()))?;
     let known = |Known { broker, address, key }| (broker, PeerAddress { address, key });
     Ok((reply, welcome.brokers.into_iter().map(known).collect()))

@@ -13,8 +13,9 @@ use super::types::from_raft_id;
 /// How long one change of the members may take to be committed and applied.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A learner that lacks more entries than this does not become a voter: acks would wait for it.
-const LAG_ENTRIES_MAX: u64 = 64;
+/// A replica that lacks at most so many entries has caught up: about what is on its way under load. One that lacks more does not become a
+/// voter, for acks would wait for it.
+pub(super) const LAG_ENTRIES_MAX: u64 = 64;
 
 /// The members of a group, as its log here says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use anyport_storage::metadata::{BadMetadataSnapshot, ClusterFacts, ClusterState, MetadataSnapshot};
+use anyport_storage::metadata::{BadMetadataSnapshot, ClusterState, MetadataSnapshot};
 use anyport_storage::{LogEntry, MetadataMachine, StoreError};
 use openraft::storage::RaftStateMachine;
 use openraft::{OptionalSend, RaftSnapshotBuilder};
@@ -20,7 +20,6 @@ use super::types::{
 #[derive(Debug)]
 pub(super) struct MetadataStateMachine {
     machine: MetadataMachine,
-    facts: watch::Sender<Option<ClusterFacts>>,
     state: watch::Sender<Arc<ClusterState>>,
     /// The last one made or installed since the start.
     snapshot: Option<MetadataSnapshot>,
@@ -37,22 +36,19 @@ enum InstallError {
 }
 
 impl MetadataStateMachine {
-    /// Also says, now and whenever they come to stand, what the facts are.
-    pub(super) fn new(machine: MetadataMachine) -> (Self, watch::Receiver<Option<ClusterFacts>>) {
-        let (facts, standing) = watch::channel(machine.facts().cloned());
-        let state = watch::Sender::new(machine.state());
-        (Self { machine, facts, state, snapshot: None }, standing)
-    }
-
-    /// The state as it is here, now and after each change.
-    pub(super) fn state(&self) -> watch::Receiver<Arc<ClusterState>> {
-        self.state.subscribe()
+    /// Also says what the state is here, now and after each change.
+    pub(super) fn new(machine: MetadataMachine) -> (Self, watch::Receiver<Arc<ClusterState>>) {
+        let (state, told) = watch::channel(machine.state());
+        (Self { machine, state, snapshot: None }, told)
     }
 
     fn tell(&self) {
-        // The state first: who learns that there is a cluster goes on to look what is in it.
-        tell_if_new(&self.state, self.machine.state());
-        tell_if_new(&self.facts, self.machine.facts().cloned());
+        let present = self.machine.state();
+        self.state.send_if_modified(|told| {
+            let changed = *told != present;
+            *told = present;
+            changed
+        });
     }
 
     fn install(&mut self, data: &SnapshotData) -> Result<(), InstallError> {
@@ -119,14 +115,6 @@ impl RaftSnapshotBuilder<TypeConfig> for MetadataSnapshotBuilder {
             }
         }
     }
-}
-
-fn tell_if_new<T: PartialEq>(told: &watch::Sender<T>, present: T) {
-    told.send_if_modified(|told| {
-        let changed = *told != present;
-        *told = present;
-        changed
-    });
 }
 
 fn to_raft(snapshot: &MetadataSnapshot) -> Result<Snapshot, StorageError> {

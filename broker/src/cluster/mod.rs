@@ -24,7 +24,6 @@ mod leadership;
 mod lease;
 mod log_store;
 mod members;
-mod messages;
 mod metadata_link;
 mod metadata_machine;
 mod network;

@@ -10,13 +10,12 @@ use anyport_storage::metadata::{ClusterState, Command, Refusal, Reply};
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 
-use super::messages;
 use super::metadata_link::MetadataLink;
 use super::replicas::RunningReplicas;
 use super::report::{self, Known, Report};
 use crate::admin::cluster::AdminAnswers;
 use crate::clock;
-use crate::peer::{Call, Link};
+use crate::peer::{Call, Link, body};
 
 /// How long the other brokers have to say how they are.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -50,7 +49,7 @@ impl Operator {
             let asked = peers.call(broker, Link::Bulk, Call::Status, bytes::Bytes::new());
             async move {
                 let answer = tokio::time::timeout(REPORT_TIMEOUT, asked).await.ok()?.ok()?;
-                Some((broker, messages::decode(&answer).ok()?))
+                Some((broker, body::decode(&answer).ok()?.0))
             }
         });
         let others = join_all(asked).await.into_iter().flatten();

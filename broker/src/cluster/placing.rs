@@ -73,7 +73,7 @@ impl Placing {
         self.stays.retain(|group, _| running.contains_key(group));
         let roll = self.roll.borrow().clone().filter(|(at, _)| now.saturating_duration_since(*at) < ROLL_AGE_MAX);
         for (group, replica) in running.iter() {
-            let generation = replica.replica.generation();
+            let generation = replica.group.replica().generation();
             let stay = self.stays.entry(*group).or_default();
             if stay.generation != generation {
                 *stay = Stay { generation, ..Stay::default() };
@@ -96,7 +96,7 @@ fn tail(roll: &Roll, group: GroupId) -> Option<Offset> {
 
 pub(super) fn set(partitions: &Partitions, registry: &RegistryHandle, group: GroupId, replica: &Running, placed: bool) {
     match (group, &replica.part, placed) {
-        (GroupId::Partition(_), Part::Partition { handle, .. }, true) => partitions.place(handle.clone()),
+        (GroupId::Partition(_), Part::Partition(handle), true) => partitions.place(handle.clone()),
         (GroupId::Partition(id), _, false) => partitions.remove(id),
         (GroupId::Registry(shard), Part::Shard(handle), true) => registry.place(shard, handle.clone()),
         (GroupId::Registry(shard), _, false) => registry.remove(shard),
@@ -108,7 +108,7 @@ impl Stay {
     /// Whether to serve from the replica. `said` is the tail of which its leader last spoke, and when.
     fn judge(&mut self, replica: &Running, said: Option<(Instant, Offset)>, now: Instant) -> bool {
         let (leads, votes) = (replica.group.leadership().is_leader(), replica.votes());
-        let Part::Partition { handle, .. } = &replica.part else { return leads || votes || self.placed };
+        let Part::Partition(handle) = &replica.part else { return leads || votes || self.placed };
         self.judge_tail(leads, votes, handle.bounds().tail, said, now)
     }
 

@@ -20,13 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::controller::{Controller, Renewal, Roll};
 use super::leaders::Leaders;
-use super::messages::{decode, encode};
 use super::metadata_link::MetadataLink;
 use super::replicas::{Running, RunningReplicas};
 use super::timing::lease_length;
 use crate::feed::ReadGrants;
 use crate::partition::{FollowRequest, LiveWindow};
-use crate::peer::{Call, Link, Peers};
+use crate::peer::{Call, Link, PeerError, Peers, body};
 
 /// The row that the committer writes for nobody.
 const CANARY_ROW: &str = "canary";
@@ -35,7 +34,7 @@ const CANARY_ROW: &str = "canary";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     Well,
-    /// It has made no progress for the time of a lease: it must not serve anybody.
+    /// It has made no progress for the time of a lease: it lets the lease end, and is not ready.
     Stuck {
         at: String,
     },
@@ -177,10 +176,10 @@ impl Pulse {
         let answered = if metadata.is_led_here() {
             controller.renew(renewal)
         } else if let Some(leader) = metadata.leader() {
-            let asked = peers.call(leader, Link::Bulk, Call::Renew, encode(&renewal));
+            let asked = peers.call(leader, Link::Bulk, Call::Renew, body::encode(&renewal));
             match tokio::time::timeout(length / 3, asked).await {
-                Ok(Ok(roll)) => decode(&roll),
-                Ok(Err(crate::peer::PeerError::Refused { fault, .. })) => Err(fault),
+                Ok(Ok(roll)) => body::decode(&roll).map(|(roll, _)| roll),
+                Ok(Err(PeerError::Refused { fault, .. })) => Err(fault),
                 Ok(Err(error)) => Err(Fault::new(Code::NotReady, error.to_string())),
                 Err(_) => Err(Fault::new(Code::NotReady, "no answer in time")),
             }

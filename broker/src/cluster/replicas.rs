@@ -1,7 +1,7 @@
 //! The replicas this broker has: started and stopped as the metadata's assignments say.
 //!
 //! One task owns them and looks whenever the metadata changes. Which replica the data of a group in the store belong to is a row
-//! of the broker's own, written before the replica starts: data of another replica, of an earlier generation or of one that has
+//! of the broker's own, written before the replica has any: data of another replica, of an earlier generation or of one that has
 //! moved away, are wiped first, and only because an assignment says so.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +74,6 @@ pub enum ReplicaError {
 /// A replica that runs.
 #[derive(Clone, Debug)]
 pub(super) struct Running {
-    pub(super) replica: ReplicaId,
     pub(super) group: Group,
     pub(super) part: Part,
 }
@@ -82,21 +81,17 @@ pub(super) struct Running {
 /// What others have of a replica.
 #[derive(Clone, Debug)]
 pub(super) enum Part {
-    Partition {
-        handle: PartitionHandle,
-        /// Whether batches are being taken.
-        open: watch::Receiver<bool>,
-    },
+    Partition(PartitionHandle),
     Shard(registry::Shard),
 }
 
 impl Running {
     pub(super) fn partition(&self) -> Option<&PartitionHandle> {
-        if let Part::Partition { handle, .. } = &self.part { Some(handle) } else { None }
+        if let Part::Partition(handle) = &self.part { Some(handle) } else { None }
     }
 
     pub(super) fn votes(&self) -> bool {
-        self.group.members().voters.contains(&self.replica)
+        self.group.members().voters.contains(&self.group.replica())
     }
 }
 
@@ -173,7 +168,7 @@ impl Replicas {
 
     async fn become_one(&mut self, group: GroupId, assignment: &Assignment) -> Result<(), ReplicaError> {
         let wanted = wanted(self.parts.me, assignment);
-        if self.owned.get(&group).map(|owned| owned.running.replica) == wanted {
+        if self.owned.get(&group).map(|owned| owned.running.group.replica()) == wanted {
             return Ok(());
         }
         if let Some(owned) = self.owned.remove(&group) {
@@ -242,9 +237,9 @@ impl Replicas {
         let (starting, links) = StartingPartition::spawn(of_partition, &mut tasks, stop.clone());
         let machine = PartitionStateMachine::new(machine, links.applied, links.trimmed).map_err(failed)?;
         let running = self.start_group(group, replica, machine).await?;
-        let (handle, open) = starting.started(running.clone(), &mut tasks, stop.clone());
+        let handle = starting.started(running.clone(), &mut tasks, stop.clone());
         self.watch(&running, &mut tasks, &stop);
-        Ok(Owned { running: Running { replica, group: running, part: Part::Partition { handle, open } }, tasks, stop })
+        Ok(Owned { running: Running { group: running, part: Part::Partition(handle) }, tasks, stop })
     }
 
     async fn start_shard(&self, shard: u16, replica: ReplicaId) -> Result<Owned, ReplicaError> {
@@ -266,7 +261,7 @@ impl Replicas {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         let handle = registry::spawn_shard(running.clone(), reader, log_bytes, parts.housekeeping, &mut tasks, &stop);
         self.watch(&running, &mut tasks, &stop);
-        Ok(Owned { running: Running { replica, group: running, part: Part::Shard(handle) }, tasks, stop })
+        Ok(Owned { running: Running { group: running, part: Part::Shard(handle) }, tasks, stop })
     }
 }
 

@@ -12,10 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::group::Group;
 use super::leadership::Leadership;
+use super::members::LAG_ENTRIES_MAX;
 use super::replicas::Running;
-
-/// Entries a replica may lack and be up to date all the same: what is on its way.
-const LAG_ENTRIES: u64 = 64;
 
 /// What a broker says of one replica of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -168,7 +166,7 @@ fn replica_state(
         _ if assignment.damaged.contains(&replica) => ReplicaState::Damaged,
         None => ReplicaState::Away,
         Some(report) if report.dead => ReplicaState::Damaged,
-        Some(_) if matched.is_some_and(|matched| matched + LAG_ENTRIES >= last) => ReplicaState::UpToDate,
+        Some(_) if matched.is_some_and(|matched| matched + LAG_ENTRIES_MAX >= last) => ReplicaState::UpToDate,
         Some(_) => ReplicaState::Behind,
     }
 }

@@ -28,7 +28,7 @@ use super::operator::Operator;
 use super::placing::{self, Placing};
 use super::pulse::{Health, Pulse, PulseParts};
 use super::registry_machine::Ended;
-use super::replicas::{Part, ReplicaError, ReplicaParts, Replicas, Running, RunningReplicas, follow, note, noted};
+use super::replicas::{ReplicaError, ReplicaParts, Replicas, Running, RunningReplicas, follow, note, noted};
 use super::seat::Seat;
 use super::stewards::Stewards;
 use crate::epochs::{self, EpochsError};
@@ -176,7 +176,7 @@ struct Starting {
 }
 
 /// The metadata's state machine, and what it tells.
-type Metadata = (MetadataStateMachine, watch::Receiver<Option<ClusterFacts>>, watch::Receiver<Arc<ClusterState>>);
+type Metadata = (MetadataStateMachine, watch::Receiver<Arc<ClusterState>>);
 
 /// What a broker has that is not alone.
 struct Many {
@@ -205,12 +205,12 @@ impl Starting {
 
     async fn alone(mut self, new: NewCluster) -> Result<Groups, StartError> {
         let peers: Peers = Arc::new(Alone::default());
-        let (machine, facts, state) = self.open_metadata().await?;
+        let (machine, state) = self.open_metadata().await?;
         self.oversee(Timing::Lan, &peers);
         let network = Network::alone();
         let group = self.start_metadata(machine, ReplicaId::FIRST, Timing::Lan, &network).await?;
         let proposed = new.facts(self.options.partitions, self.options.registry_shards);
-        let facts = facts::agree(&group, facts, proposed).await?;
+        let facts = facts::agree(&group, state.clone(), proposed).await?;
         let answers = self.answers(&state);
         let known = Known { metadata: MetadataLink::new(group, peers), network, state, facts };
         let groups = self.finish(BrokerId::FIRST, known, answers, None).await?;
@@ -220,7 +220,7 @@ impl Starting {
 
     async fn member(mut self, member: Member) -> Result<Groups, StartError> {
         let Member { seat, endpoint, directory, introduction, new, folder } = member;
-        let (machine, facts, state) = self.open_metadata().await?;
+        let (machine, state) = self.open_metadata().await?;
         let answers = self.answers(&state);
         let (whereabouts, addresses) = Whereabouts::new(seat.clone(), folder, directory, state.clone());
         let answering = Arc::new(Answering(Arc::clone(&answers)));
@@ -230,8 +230,8 @@ impl Starting {
         let network = Network::new(Arc::clone(&peers), SNAPSHOT_BYTES_PER_SECOND);
         let group = self.start_metadata(machine, seat.replica, seat.timing, &network).await?;
         let facts = match new {
-            Some(new) => facts::agree(&group, facts, new.facts(seat.partitions, seat.registry_shards)).await?,
-            None => facts::wait(&group, facts).await?,
+            Some(new) => facts::agree(&group, state.clone(), new.facts(seat.partitions, seat.registry_shards)).await?,
+            None => facts::wait(&group, state.clone()).await?,
         };
         self.tasks.spawn(whereabouts.run(self.stop.clone()));
         let known = Known { metadata: MetadataLink::new(group, peers), network, state, facts };
@@ -243,9 +243,7 @@ impl Starting {
     async fn open_metadata(&self) -> Result<Metadata, StartError> {
         let store = self.store.clone();
         let machine = tokio::task::spawn_blocking(move || store.metadata()).await.unwrap_or(Err(StoreError::Closed))?;
-        let (machine, facts) = MetadataStateMachine::new(machine);
-        let state = machine.state();
-        Ok((machine, facts, state))
+        Ok(MetadataStateMachine::new(machine))
     }
 
     fn answers(&self, state: &watch::Receiver<Arc<ClusterState>>) -> Arc<ClusterAnswers> {
@@ -478,12 +476,9 @@ impl Groups {
                 while !leadership.is_leader() {
                     leadership.changed().await;
                 }
-                match &running.part {
-                    Part::Partition { open, .. } => {
-                        let mut open = open.clone();
-                        open.wait_for(|open| *open).await.is_ok()
-                    }
-                    Part::Shard(_) => true,
+                match running.partition() {
+                    Some(partition) => partition.opened().await,
+                    None => true,
                 }
             };
             if !tokio::time::timeout(OPEN_TIMEOUT, open).await.is_ok_and(|open| open) {
@@ -512,12 +507,8 @@ impl Groups {
                     _ => {}
                 }
             }
-            // A task that has ended is not open, whatever it said last.
-            let takes_batches = |part: &Part| match part {
-                Part::Partition { open, .. } => *open.borrow() && open.has_changed().is_ok(),
-                Part::Shard(_) => true,
-            };
-            match groups.iter().find(|(_, running)| alone && !takes_batches(&running.part)) {
+            let is_shut = |running: &Running| running.partition().is_some_and(|partition| !partition.is_open());
+            match groups.iter().find(|(_, running)| alone && is_shut(running)) {
                 Some((group, _)) => Err(format!("{group} takes no batches")),
                 None => Ok(()),
             }

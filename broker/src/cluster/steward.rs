@@ -9,8 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyport_protocol::{BrokerId, ReplicaId};
 use anyport_storage::metadata::Assignment;
 
-/// Entries a replica may lack and still count as caught up: about what is on its way under load.
-const CAUGHT_UP_ENTRIES: u64 = 16;
+use super::members::LAG_ENTRIES_MAX;
 
 /// What the leader of a group sees of it.
 #[derive(Clone, Debug, Default)]
@@ -113,7 +112,7 @@ pub(super) fn successor(me: ReplicaId, preferred: BrokerId, seen: &Seen) -> Opti
 }
 
 fn is_caught_up(replica: ReplicaId, seen: &Seen) -> bool {
-    seen.matched.get(&replica).is_some_and(|matched| matched + CAUGHT_UP_ENTRIES >= seen.last_index)
+    seen.matched.get(&replica).is_some_and(|matched| matched + LAG_ENTRIES_MAX >= seen.last_index)
 }
 
 #[cfg(test)]
@@ -156,9 +155,9 @@ mod tests {
         assert_eq!(next_step(me, &target, &seen(&[0], &[])), Step::AddLearner(replica(1)));
         assert_eq!(next_step(me, &target, &seen(&[0], &[1])), Step::AddLearner(replica(2)));
         let mut learning = seen(&[0], &[1, 2]);
-        learning.matched.insert(replica(2), 83);
+        learning.matched.insert(replica(2), 35);
         assert_eq!(next_step(me, &target, &learning), Step::Nothing);
-        learning.matched.insert(replica(2), 84);
+        learning.matched.insert(replica(2), 36);
         assert_eq!(next_step(me, &target, &learning), Step::ChangeVoters(set(&[0, 1, 2])));
         assert_eq!(next_step(me, &target, &seen(&[0, 1, 2], &[])), Step::Report { members: list(&[0, 1, 2]) });
         let settled = Assignment { settled: list(&[0, 1, 2]), ..target };

@@ -1,12 +1,12 @@
 //! Does what [`super::steward`] says for every group that is led here, one step of a group at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::{BrokerId, ReplicaId};
+use anyport_protocol::ReplicaId;
 use anyport_storage::GroupId;
-use anyport_storage::metadata::{Assignment, ClusterState, Command, Timing};
+use anyport_storage::metadata::{ClusterState, Command, Timing};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,12 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::answers::Elect;
 use super::group::Group;
 use super::leadership::Leadership;
-use super::messages::encode;
 use super::metadata_link::MetadataLink;
 use super::replicas::RunningReplicas;
 use super::steward::{Seen, Step, next_step, successor};
 use super::timing::Pace;
-use crate::peer::{Call, Link, Peers};
+use crate::peer::{Call, Link, Peers, body};
 
 /// How often a leader compares its group with the assignment.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -130,7 +129,7 @@ impl Stewards {
     async fn hand_over(&self, group: &Group, to: ReplicaId) -> Result<(), String> {
         group.heartbeats(false);
         tokio::time::sleep(self.belief()).await;
-        let body = encode(&Elect { group: group.id(), replica: to });
+        let body = body::encode(&Elect { group: group.id(), replica: to });
         let asked = self.peers.call(to.broker(), Link::Bulk, Call::Elect, body);
         let asked = tokio::time::timeout(self.belief(), asked).await;
         let mut leadership = group.leadership();
@@ -156,18 +155,13 @@ impl Stewards {
     /// Hands over whatever is led here, to whoever can take it, because this broker stops.
     pub(super) async fn hand_over_all(&self) {
         let state = Arc::clone(&self.state.borrow());
-        let preferred = |group: &Group| {
-            state.assignments.get(&group.id()).map_or(BrokerId::FIRST, |assignment: &Assignment| assignment.leader)
-        };
-        let led: Vec<_> = self.groups().into_iter().filter(|group| group.leadership().is_leader()).collect();
-        let moves: BTreeMap<_, _> = led
-            .iter()
-            .filter_map(|group| {
-                let to = successor(group.replica(), preferred(group), &self.seen(group))?;
-                Some((group.id(), (group.clone(), to)))
-            })
-            .collect();
-        let all = moves.into_values().map(|(group, to)| async move {
+        let led = self.groups().into_iter().filter(|group| group.leadership().is_leader());
+        let moves = led.filter_map(|group| {
+            let preferred = state.assignments.get(&group.id())?.leader;
+            let to = successor(group.replica(), preferred, &self.seen(&group))?;
+            Some((group, to))
+        });
+        let all = moves.map(|(group, to)| async move {
             if let Err(why) = self.hand_over(&group, to).await {
                 tracing::info!(group = %group.id(), why, "hand the group over");
             }

@@ -70,6 +70,12 @@ impl PartitionHandle {
         *self.open.borrow() && self.open.has_changed().is_ok()
     }
 
+    /// Waits until batches are being taken here; false if that never comes.
+    pub async fn opened(&self) -> bool {
+        let mut open = self.open.clone();
+        open.wait_for(|open| *open).await.is_ok()
+    }
+
     /// Retained events, as far as they are applied here.
     pub fn bounds(&self) -> Bounds {
         self.reader.bounds()

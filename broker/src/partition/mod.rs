@@ -60,7 +60,6 @@ pub struct MachineLinks {
 #[derive(Debug)]
 pub struct StartingPartition {
     handle: PartitionHandle,
-    open: watch::Receiver<bool>,
     trimmed: watch::Receiver<Option<u64>>,
     group: oneshot::Sender<Group>,
     wall: Arc<Wall>,
@@ -81,18 +80,13 @@ impl StartingPartition {
         let inboxes = Inboxes { publishes: publishes_in, requests: requests_in, applied: applied_in };
         let task = PartitionTask::new(reader.clone(), inboxes, Arc::clone(&wall), open, stop);
         tasks.spawn(task.run(group_in));
-        let handle = PartitionHandle { id, reader, publishes, requests, budget, full, open: open_seen.clone() };
-        let starting = Self { handle, open: open_seen, trimmed: trimmed_seen, group, wall, retention };
+        let handle = PartitionHandle { id, reader, publishes, requests, budget, full, open: open_seen };
+        let starting = Self { handle, trimmed: trimmed_seen, group, wall, retention };
         (starting, MachineLinks { applied, trimmed })
     }
 
-    /// Gives the task its group, and starts retention. Returns the handle, and whether batches are being taken.
-    pub fn started(
-        self,
-        group: Group,
-        tasks: &mut JoinSet<()>,
-        stop: CancellationToken,
-    ) -> (PartitionHandle, watch::Receiver<bool>) {
+    /// Gives the task its group, and starts retention.
+    pub fn started(self, group: Group, tasks: &mut JoinSet<()>, stop: CancellationToken) -> PartitionHandle {
         let retention = RetentionTask {
             group: group.clone(),
             reader: self.handle.reader.clone(),
@@ -103,6 +97,6 @@ impl StartingPartition {
         tasks.spawn(retention.run(stop));
         // The task waits for it, unless it was told to stop.
         let _ = self.group.send(group);
-        (self.handle, self.open)
+        self.handle
     }
 }

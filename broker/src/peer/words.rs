@@ -52,7 +52,7 @@ macro_rules! numbered {
 numbered! {
     /// What is asked in one question and answered in one answer. Numbers are never reused.
     Call {
-        /// An append, a vote or the end of a snapshot, for one replica.
+        /// Appends, votes and pieces of snapshots, for replicas.
         1 Raft,
         /// Whether this replica should stand for election now, because its leader steps back for it.
         2 Elect,
@@ -88,8 +88,6 @@ numbered! {
         1 Publish,
         /// What is stored in one partition, as it is stored.
         2 Tail,
-        /// A snapshot of a state machine.
-        3 Snapshot,
     }
 }
 

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::{Outcome, Shard};
 use crate::peer::Call;
-use crate::serving::{CommandAnswer, CommandRequest, Links, RecordAnswer, RecordRequest, decode, encode, no_replica};
+use crate::peer::body::{decode, encode};
+use crate::serving::{CommandAnswer, CommandRequest, Links, RecordAnswer, RecordRequest, no_replica};
 
 /// A command that is not answered by then may have been applied, and is asked for again by whoever wants it.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(2);

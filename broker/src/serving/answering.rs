@@ -8,8 +8,9 @@ use bytes::Bytes;
 use super::notices::on_notice;
 use super::reading::{self, Reads};
 use super::words::{Notices, TailRequest};
-use super::{CommandAnswer, CommandRequest, RecordAnswer, RecordRequest, decode, encode, tail_server};
+use super::{CommandAnswer, CommandRequest, RecordAnswer, RecordRequest, tail_server};
 use crate::Broker;
+use crate::peer::body::{decode, encode};
 use crate::peer::{Call, PeerStream, PeerStreamKind};
 use crate::session::answer_batches;
 
@@ -70,7 +71,6 @@ impl Serving {
                 }
                 Err(fault) => tracing::warn!(%from, %fault, "a broker asks for a tail"),
             },
-            other => tracing::debug!(%from, ?other, "a stream that is nothing to serve"),
         }
     }
 }

@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 
 use super::words::{
     BoundsAnswer, BoundsRequest, CommandAnswer, CommandRequest, FindAnswer, FindRequest, Notice, Notices, ReadAnswer,
-    ReadRequest, RecordAnswer, RecordRequest, Sought, TailOpened, TailRequest, decode, encode, encode_with,
+    ReadRequest, RecordAnswer, RecordRequest, Sought, TailOpened, TailRequest,
 };
 use crate::fuzz::Outcome;
+use crate::peer::body::{decode, encode, encode_with};
 
 pub(crate) fn call(bytes: &[u8]) -> Outcome {
     let Some((kind, body)) = bytes.split_first() else { return Outcome::exactly(()) };

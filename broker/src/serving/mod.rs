@@ -29,7 +29,7 @@ pub use links::{Links, Replicas};
 pub use notices::Notifier;
 pub use partitions::{Partitions, Way};
 pub use words::Notice;
-pub(crate) use words::{CommandAnswer, CommandRequest, RecordAnswer, RecordRequest, decode, encode};
+pub(crate) use words::{CommandAnswer, CommandRequest, RecordAnswer, RecordRequest};
 
 /// A task that ends with whoever has it.
 #[derive(Debug)]

@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::words::{Notice, Notices};
-use super::{Links, Task, encode};
+use super::{Links, Task};
 use crate::Broker;
 use crate::peer::Call;
+use crate::peer::body::encode;
 use crate::session::Push;
 
 /// Notices that wait to be told, and for each broker those that wait while it is being told others. More are dropped.

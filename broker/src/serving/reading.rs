@@ -13,13 +13,12 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::links::no_replica;
-use super::words::{
-    BoundsAnswer, BoundsRequest, FindAnswer, FindRequest, ReadAnswer, ReadRequest, Sought, decode, encode, encode_with,
-};
+use super::words::{BoundsAnswer, BoundsRequest, FindAnswer, FindRequest, ReadAnswer, ReadRequest, Sought};
 use super::{Links, Partitions};
 use crate::feed::{Caught, Frames, ReadGrants, catch_up};
 use crate::partition::PartitionHandle;
 use crate::peer::Call;
+use crate::peer::body::{decode, encode, encode_with};
 
 /// How long one broker may take to read a piece; then another is asked.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);

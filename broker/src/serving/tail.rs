@@ -17,9 +17,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::words::{TailOpened, TailRequest};
-use super::{Links, Task, decode, encode};
+use super::{Links, Task};
 use crate::partition::followers::Followers;
 use crate::partition::{FollowAnswer, FollowRequest, FollowerId};
+use crate::peer::body::{decode, encode};
 use crate::peer::{PeerStream, PeerStreamKind};
 
 /// The type of the first frame that the replica's broker sends.

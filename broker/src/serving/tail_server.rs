@@ -8,13 +8,13 @@ use anyport_protocol::message::push_frame;
 use anyport_protocol::{Incarnation, Offset, OffsetRange, PartitionId};
 use tokio::sync::mpsc;
 
-use super::encode;
 use super::tail::OPENED;
 use super::words::TailOpened;
 use crate::feed::{Frames, write_frames};
 use crate::net::WriteError;
 use crate::partition::{FollowAnswer, FollowRequest, FollowerId, Live, LiveWindow, PartitionHandle};
 use crate::peer::PeerStream;
+use crate::peer::body::encode;
 
 /// Stored events that may wait for one broker: some entries. A broker that is further behind reads again.
 const WINDOW_BYTES: i64 = 4 << 20;

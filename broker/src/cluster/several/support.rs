@@ -121,7 +121,7 @@ impl Node {
         let (starting, links) = StartingPartition::spawn(parts, &mut tasks, stop.clone());
         let machine = PartitionStateMachine::new(machine, links.applied, links.trimmed).expect("open");
         let group = Group::start(self.parts(PARTITION, machine, generation)).await.expect("start");
-        let (handle, _) = starting.started(group.clone(), &mut tasks, stop.clone());
+        let handle = starting.started(group.clone(), &mut tasks, stop.clone());
         self.inbox.insert(&group);
         self.partition = Some(Replica { group, handle, tasks, stop });
     }
