@@ -38,6 +38,9 @@ const REGISTRY_ENTRY_BYTES: u64 = 256;
 const IN_USE_MAX: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// When what could not be started or wiped is tried again, if the metadata does not change before.
+const TRY_AGAIN: Duration = Duration::from_secs(5);
+
 /// What every replica needs.
 #[derive(Debug)]
 pub(super) struct ReplicaParts {
@@ -130,17 +133,16 @@ impl Replicas {
 
     /// Follows the metadata until it is told to stop, then stops every replica.
     pub(super) async fn run(mut self, mut state: watch::Receiver<Arc<ClusterState>>, stop: CancellationToken) {
+        let mut failed = false;
         loop {
-            let changed = tokio::select! {
+            tokio::select! {
                 () = stop.cancelled() => break,
-                changed = state.changed() => changed,
-            };
-            if changed.is_err() {
-                break;
+                changed = state.changed() => if changed.is_err() { break },
+                () = tokio::time::sleep(TRY_AGAIN), if failed => {}
             }
             let now = Arc::clone(&state.borrow_and_update());
-            // What failed was said, and is tried again at the next change.
-            let _ = self.become_as(&now).await;
+            // What failed was said.
+            failed = self.become_as(&now).await.is_err();
         }
         self.shutdown().await;
     }
@@ -186,27 +188,19 @@ impl Replicas {
             self.report_damage(group, replica);
             return Ok(());
         }
+        let is_new = noted != Some(replica);
+        if is_new && replica != ReplicaId::FIRST {
+            note(&self.parts.store, group, Some(replica))?;
+        }
         let owned = self.start(group, replica).await?;
-        self.begin(group, replica, noted, &owned.running.group).await?;
+        let running = owned.running.group.clone();
         self.owned.insert(group, owned);
-        Ok(())
-    }
-
-    /// Notes whose data these are. The very first replica of a group begins it, once.
-    async fn begin(
-        &self,
-        group: GroupId,
-        replica: ReplicaId,
-        noted: Option<ReplicaId>,
-        running: &Group,
-    ) -> Result<(), ReplicaError> {
-        if noted == Some(replica) {
-            return Ok(());
-        }
-        if replica == ReplicaId::FIRST {
+        if is_new && replica == ReplicaId::FIRST {
+            // It begins its group, once: noted before that, it would not after a crash.
             running.initialize().await?;
+            note(&self.parts.store, group, Some(replica))?;
         }
-        note(&self.parts.store, group, Some(replica))
+        Ok(())
     }
 
     fn report_damage(&mut self, group: GroupId, replica: ReplicaId) {
