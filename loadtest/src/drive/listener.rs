@@ -17,6 +17,9 @@ const BATCH_EVENTS: usize = 1024;
 /// How often a listener with nothing to take looks whether it is to stop.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long acks may take to be durable before more is taken meanwhile. Where no majority can be reached they wait, and events do not.
+const ACK_PATIENCE: Duration = Duration::from_secs(2);
+
 #[derive(Clone, Copy, Debug)]
 pub struct ListenerOptions {
     /// Compare contents, not only identities: costs a JSON parse for each event.
@@ -86,6 +89,7 @@ impl Listener {
             options,
             progress: Arc::clone(&progress),
             notices: Vec::new(),
+            unconfirmed: Vec::new(),
         };
         Self { progress, stop, task: tokio::spawn(task.run(stopping)) }
     }
@@ -119,6 +123,8 @@ struct ListenerTask {
     options: ListenerOptions,
     progress: Arc<Progress>,
     notices: Vec<Notice>,
+    /// Acked, and not known to be durable yet.
+    unconfirmed: Vec<EventRef>,
 }
 
 impl ListenerTask {
@@ -131,6 +137,7 @@ impl ListenerTask {
                 break;
             }
         }
+        self.confirm().await;
         Ok(Listened { subscription: self.subscription, notices: self.notices })
     }
 
@@ -165,12 +172,18 @@ impl ListenerTask {
         Ok(())
     }
 
-    async fn ack(&self, deliveries: &[Delivery], seen: &[oracle::Delivery]) {
+    async fn ack(&mut self, deliveries: &[Delivery], seen: &[oracle::Delivery]) {
         seen.iter().for_each(|seen| self.oracle.ack_begun(self.reader, seen.event));
+        self.unconfirmed.extend(seen.iter().map(|seen| seen.event));
         self.subscription.ack_batch(deliveries);
-        // Refused for good (taken over, say): then the acks stay unconfirmed, and the oracle knows they may be.
-        if self.subscription.acked().await.is_ok() {
-            seen.iter().for_each(|seen| self.oracle.ack_confirmed(self.reader, seen.event));
+        // What is not confirmed by then is with a later batch, or at the end.
+        let _ = tokio::time::timeout(ACK_PATIENCE, self.confirm()).await;
+    }
+
+    /// Waits until all acks are durable. Refused for good (taken over, say) they stay unconfirmed, and the oracle knows they may be.
+    async fn confirm(&mut self) {
+        if !self.unconfirmed.is_empty() && self.subscription.acked().await.is_ok() {
+            self.unconfirmed.drain(..).for_each(|event| self.oracle.ack_confirmed(self.reader, event));
         }
     }
 }
