@@ -221,10 +221,12 @@ impl Client {
         self.connected().await
     }
 
+    /// Waits until it is connected, unless it is suspended: then it is when it resumes.
     async fn connected(&self) -> Result<(), Error> {
-        let mut link = self.told.link.subscribe();
-        match link.wait_for(|link| !matches!(link, Link::Waiting)).await.map(|link| link.clone()) {
-            Ok(Link::Over(error)) => Err(error),
+        let mut status = self.told.status.subscribe();
+        match status.wait_for(|status| !matches!(status, Status::Connecting { .. })).await.map(|status| status.clone())
+        {
+            Ok(Status::Over(error)) => Err(error),
             Ok(_) => Ok(()),
             Err(_) => Err(self.ended()),
         }
@@ -237,7 +239,8 @@ impl Client {
     }
 
     /// Goes to this broker, which need not be one of [`ClientOptions::servers`], and waits until the client is connected again: there or,
-    /// if there is no answer, at another; [`Client::status`] says where. Nothing is lost or delivered twice by it.
+    /// if there is no answer, at another; [`Client::status`] says where. Nothing is lost or delivered twice by it. A suspended client goes
+    /// there when it resumes.
     pub async fn move_to(&self, server: impl Into<String>) -> Result<(), Error> {
         let server = server.into();
         check_server(&server)?;

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use anyport_client::{Client, ClientOptions, PublisherOptions, SubscribeOptions, Subscription};
+use anyport_client::{Client, ClientOptions, PublisherOptions, Status, SubscribeOptions, Subscription};
 use anyport_loadtest::fault_proxy::{Cut, FaultProxy};
-use anyport_loadtest::raw::{Authority, Manners, ScriptedBroker, Seen};
+use anyport_loadtest::raw::{Authority, Manners, ScriptedBroker, Seen, polite};
 use anyport_loadtest::workload::Seed;
 use anyport_protocol::event::Event;
-use anyport_protocol::message::GoAway;
 use anyport_protocol::message::feed::{DeliveryWriter, FeedId};
+use anyport_protocol::message::{GoAway, ToBroker};
 use anyport_protocol::{Code, Fault, Incarnation, Offset, PartitionId};
 use tokio::time::{Instant, timeout};
 
@@ -177,6 +177,44 @@ async fn a_client_goes_where_it_is_told_to_and_back() -> Result<()> {
         let took = scene.arrives_at(broker).await?;
         assert!(took < Duration::from_secs(2), "it took {took:?}");
     }
+    client.close().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_suspended_client_that_is_told_to_move_goes_there_when_it_resumes() -> Result<()> {
+    let mut scene = Scene::polite().await?;
+    let client = scene.client().await?;
+    let _subscription = client.subscribe(all()).await?;
+    scene.arrives_at(0).await?;
+    client.suspend().await?;
+    timeout(PATIENCE, client.move_to(scene.address(1))).await.context("it waits for a connection")??;
+    client.resume().await?;
+    scene.arrives_at(1).await?;
+    client.close().await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_has_left_even_if_its_broker_is_lost_before_it_says_goodbye() -> Result<()> {
+    let silent = |request: &ToBroker| match request {
+        ToBroker::CloseSession(_) => None,
+        other => polite(other),
+    };
+    let mut scene =
+        Scene::set([Manners { request: Box::new(silent), ..Manners::default() }, Manners::default()]).await?;
+    let client = scene.client().await?;
+    let _subscription = client.subscribe(all()).await?;
+    scene.arrives_at(0).await?;
+    let lost = async {
+        scene.brokers[0].sees(|seen| matches!(seen, Seen::Request(ToBroker::CloseSession(_)))).await?;
+        scene.brokers[0].hang_up()
+    };
+    let (left, lost) = tokio::join!(timeout(PATIENCE, client.suspend()), lost);
+    lost?;
+    left.context("nobody is told that the client has left")??;
+    assert!(matches!(client.status(), Status::Suspended), "{:?}", client.status());
+    client.resume().await?;
     client.close().await?;
     Ok(())
 }

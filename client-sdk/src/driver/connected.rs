@@ -71,6 +71,10 @@ impl Driver {
         let feeds = JoinSet::new();
         let mut serving = Serving { writer, out: Vec::new(), feeds, leaving: None, back_after: None, silence: None };
         let mut ended = self.serve_until_ended(&mut serving, connection, reader).await;
+        if let (Ended::Lost { .. }, Some(leave)) = (&ended, serving.leaving.take()) {
+            // Left is left, even if the broker was lost before it could say goodbye.
+            ended = leave.ended;
+        }
         // No frame of this connection may be counted towards the next.
         serving.feeds.shutdown().await;
         self.told.link.send_replace(Link::Waiting);

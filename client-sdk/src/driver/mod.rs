@@ -296,8 +296,8 @@ impl Driver {
         loop {
             match self.commands.recv().await {
                 Some(Command::Resume { reply }) => {
-                    let _ = reply.send(());
                     self.told.status.send_replace(Status::Connecting { trouble: None });
+                    let _ = reply.send(());
                     return true;
                 }
                 command => match self.on_command(command).await {

@@ -123,6 +123,12 @@ impl ScriptedBroker {
         Ok(stream)
     }
 
+    /// Ends the connection of the latest client, without a word before.
+    pub fn hang_up(&self) -> Result<()> {
+        self.client()?.0.close(0u32.into(), b"");
+        Ok(())
+    }
+
     fn client(&self) -> Result<(Connection, Arc<AsyncMutex<SendStream>>)> {
         let client = self.shared.client.lock().unwrap_or_else(PoisonError::into_inner);
         client.clone().context("no client is here")
