@@ -7,7 +7,6 @@ use anyport_client::admin::picture;
 use super::scene::{Scene, leads};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "does not pass yet: see \"Not yet\" in README.md"]
 async fn a_client_that_was_away_while_every_broker_was_replaced_gets_what_it_missed() -> Result<()> {
     const BROKERS: usize = 5;
     let mut scene = Scene::set(BROKERS).await?;
