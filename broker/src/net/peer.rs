@@ -276,6 +276,11 @@ impl PeerConnection {
         self.connection.close_reason()
     }
 
+    /// Whether the connection is over because nothing was heard for too long.
+    pub fn is_silent(&self) -> bool {
+        matches!(self.close_reason(), Some(quinn::ConnectionError::TimedOut))
+    }
+
     /// Opens a stream with its first frame. What comes back on it has frames no longer than `limit`.
     pub async fn open(
         &self,

@@ -27,7 +27,7 @@ const NEWCOMER_IDLE: Duration = Duration::from_secs(5);
 /// How soon the silence of another broker is taken for its death, and for how long at most it is not tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LinkTiming {
-    /// Of the Raft connection; the other one is given twice the time.
+    /// Of the Raft connection; the other one is given twice the time, or ends with it.
     pub idle: Duration,
     pub redial_max: Duration,
 }

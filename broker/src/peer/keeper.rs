@@ -190,6 +190,10 @@ impl Keeper {
         }
         tracing::info!(%broker, ?link, "connected with a broker");
         let why = connected.run(other, Arc::clone(&self.answers), reader, writer).await;
+        if link == Link::Raft && connected.wire.is_silent() {
+            // Others lead by now what it led: whoever waits for its answers is to ask them.
+            self.links.hang_up(broker, Link::Bulk);
+        }
         drop(lifetime);
         tracing::info!(%broker, ?link, "the connection with a broker has ended: {why}");
     }

@@ -42,6 +42,13 @@ impl Links {
         }
     }
 
+    /// Gives up a connection whose other side is not heard, without waiting for its own silence to be noticed.
+    pub(super) fn hang_up(&self, broker: BrokerId, link: Link) {
+        if let Some(connected) = self.live().get(&(broker, link)) {
+            connected.wire.close(Goodbye::Silent, "its other connection has fallen silent");
+        }
+    }
+
     fn get(&self, to: BrokerId, link: Link) -> Result<Connected, Failure> {
         let unreachable = || Failure::NotSent("there is no connection with it".into());
         self.live().get(&(to, link)).cloned().ok_or_else(unreachable)

@@ -35,6 +35,10 @@ fn a_broker_that_is_silent_is_noticed_and_reached_again_when_it_is_back() {
     here.block_on(first.reaches(&[]));
     let error = here.block_on(ask(&first, 1, Link::Raft, b"")).expect_err("nobody is there");
     assert!(matches!(error, super::super::PeerError::Unreachable { to: BrokerId(1), .. }), "{error}");
+    // The other connection is not waited for: left alone it would be silent for as long again before it is noticed.
+    let begun = std::time::Instant::now();
+    here.block_on(ask(&first, 1, Link::Bulk, b"")).expect_err("nobody is there");
+    assert!(begun.elapsed() < TIMING.idle / 2, "it took {:?}", begun.elapsed());
     drop(second);
     here.block_on(async {
         let second = Node::start(1, &higher, address);
