@@ -18,7 +18,7 @@ help: ## List the targets
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: native ## Real events flow past a client that is away, and past a broker that is killed; under a minute once built
+demo: native ## Real events flow past a client that is away, and past the loss of one of three brokers; under a minute once built
 	@$(say) "Building the programs"
 	@cargo build --bins --locked
 	@"$(TARGET_DIR)/debug/loadtest" demo

@@ -19,7 +19,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The main job with real events, in under a minute: leave, lose the broker, come back to exactly what was missed.
+    /// The main job with real events, in under a minute: leave, lose one of three brokers, come back to exactly what was missed.
     Demo,
     /// A load, judged by the oracle.
     #[command(subcommand)]

@@ -10,4 +10,4 @@ pub(crate) mod sample;
 
 pub use authority::{AuthorityError, CERTIFICATE_VALID, ClusterAuthority, write_new};
 pub use operator::{Operator, OperatorError};
-pub use picture::picture;
+pub use picture::{SIGNS, picture, sign_of};

@@ -19,7 +19,8 @@ const SIGNS_PER_LINE: usize = 16;
 /// Brokers beside each other; more go below.
 const BROKERS_PER_BLOCK: usize = 5;
 
-const SIGNS: [(char, &str); 9] = [
+/// What a broker can have of a group, and what that is called.
+pub const SIGNS: [(char, &str); 9] = [
     ('L', "leads"),
     ('f', "follows"),
     ('+', "catches up"),
@@ -82,7 +83,8 @@ fn state_of(broker: &BrokerStatus) -> &'static str {
     }
 }
 
-fn sign_of(group: &GroupStatus, broker: BrokerId) -> char {
+/// One of [`SIGNS`].
+pub fn sign_of(group: &GroupStatus, broker: BrokerId) -> char {
     let Some(replica) = group.replica_of(broker) else { return '.' };
     match (replica.state, replica.role) {
         (ReplicaState::Away, _) => 'x',

@@ -1,221 +1,157 @@
-//! The main job in under a minute, with real processes and real events: publish, go offline, lose the broker, come back, get
-//! exactly what was missed. The oracle watches, and its verdict is the exit code.
+//! The main job in under a minute, with real processes and real events: publish to three brokers, go offline, lose one of them for
+//! good, come back at another to exactly what was missed, and see the lost one replaced. The oracle watches, and its verdict is the
+//! exit code.
 
+mod brokers;
+mod cast;
+mod picture;
 mod screen;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use anyport_client::{Client, ClientOptions, PublisherOptions, Start, SubscribeOptions};
-use serde_json::Value;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, timeout};
+use anyhow::{Context, Result};
+use anyport_client::PublisherOptions;
+use tokio::time::Instant;
 
+use self::brokers::{A, B, Brokers, C, D};
+use self::cast::{ACTORS, Cast};
 use self::screen::Screen;
-use crate::drive::{Listener, ListenerOptions, Pace, PublishReport, publish};
-use crate::oracle::{self, FilterId, Oracle, SubscriptionId};
-use crate::runner::{BrokerOptions, BrokerProcess};
+use crate::drive::{Access, Ongoing, Pace, PublishReport, until};
+use crate::oracle::{Oracle, grouped};
 use crate::workload::Recorded;
 
-/// Events a second: 1,707 earthquakes take about fifteen seconds to watch.
-const RATE: f64 = 120.0;
-
-/// How long the broker stays away, so that publishers notice.
-const BROKER_AWAY: Duration = Duration::from_secs(1);
+/// Events a second: 1,707 earthquakes take about twenty seconds to watch.
+const RATE: f64 = 80.0;
 
 /// More than enough for what is missed; a demo that waits longer has failed.
 const CATCH_UP: Duration = Duration::from_secs(20);
 
-/// A client of the story.
-struct Actor {
-    name: &'static str,
-    filter: &'static str,
-    /// The same filter in Rust, for the oracle: written apart, so that the two check each other.
-    matches: fn(&Value) -> bool,
-}
-
-const PHONE: usize = 0;
-
-const ACTORS: [Actor; 3] = [
-    Actor {
-        name: "phone",
-        filter: "type = 'gov.usgs.quake' AND data.mag >= 4.5",
-        matches: |event| {
-            event["type"] == "gov.usgs.quake" && event["data"]["mag"].as_f64().is_some_and(|mag| mag >= 4.5)
-        },
-    },
-    Actor {
-        name: "alaska",
-        filter: "subject = 'Alaska' AND data.depth_km > 50",
-        matches: |event| event["subject"] == "Alaska" && event["data"]["depth_km"].as_f64().is_some_and(|km| km > 50.0),
-    },
-    Actor { name: "archive", filter: "EXISTS id", matches: |_| true },
-];
-
-/// Plays the story; whether the oracle found it clean.
+/// Plays the story; whether the oracle found it clean. Unless it did, what the brokers leave behind is kept.
 pub async fn run() -> Result<bool> {
+    let mut folder = tempfile::tempdir().context("make a folder for the demo's data")?;
+    let clean = play(folder.path()).await;
+    if !matches!(clean, Ok(true)) {
+        folder.disable_cleanup(true);
+        tracing::error!("the brokers' data and logs are kept in {}", folder.path().display());
+    }
+    clean
+}
+
+async fn play(folder: &Path) -> Result<bool> {
     let screen = Screen::new();
-    let folder = tempfile::tempdir().context("make a folder for the demo's data")?;
-    let mut broker = BrokerProcess::start(folder.path(), BrokerOptions::default()).await?;
-    screen.say("broker", &format!("runs on {}, every ack after an fsync", broker.address()));
-
+    screen.say("cluster", "starts with three brokers: A, B and C");
+    let brokers = Brokers::start(folder).await?;
+    screen.say("cluster", "is up: each of the three keeps every event, and an ack means that two have it on disk");
     let oracle = Arc::new(Oracle::new());
-    let filters = ACTORS.each_ref().map(|actor| oracle.filter(actor.matches));
-    let mut cast = Vec::new();
-    for (actor, filter) in ACTORS.iter().zip(filters) {
-        cast.push(Player::enter(actor, filter, &broker, &oracle).await?);
-        screen.say(actor.name, &format!("subscribes to  {}", actor.filter));
-    }
-    let producer = Producer::start(&broker, &oracle).await?;
-    let story = story(&screen, &mut broker, &mut cast, producer).await?;
-    finish(&screen, &oracle, cast, &story).await
+    let everything = oracle.filter(|_| true);
+    let access = Access { servers: brokers.servers(&[B, C, A]), home: brokers.home(), oracle, everything };
+    let mut story = Story { screen, brokers, access };
+    story.show_brokers().await?;
+    let cast = story.enter().await?;
+    let report = story.tell(&cast).await?;
+    story.end(cast, report).await
 }
 
-async fn story(
-    screen: &Screen,
-    broker: &mut BrokerProcess,
-    cast: &mut [Player],
-    mut producer: Producer,
-) -> Result<PublishReport> {
-    let total = Recorded::earthquakes().events().count() as u64;
-    screen.say("producer", &format!("publishes {total} earthquakes of early 2018, {RATE} a second"));
-    screen.watch(total, producer.progress(), cast.iter().map(|player| (player.name, player.progress())));
-
-    producer.reach(total / 4).await?;
-    cast[PHONE].client.suspend().await?;
-    screen.say("phone", &format!("goes offline, having had {} events", cast[PHONE].progress().total()));
-
-    producer.reach(total / 2).await?;
-    let killed = Instant::now();
-    broker.kill().await?;
-    screen.say("broker", "is killed (SIGKILL) while publishing goes on");
-    sleep(BROKER_AWAY).await;
-    broker.start_again().await?;
-    let away = killed.elapsed().as_secs_f64();
-    screen.say("broker", &format!("is back after {away:.1} s; clients and producer ride it out"));
-
-    producer.reach(total * 4 / 5).await?;
-    let before = cast[PHONE].progress().total();
-    cast[PHONE].come_back().await?;
-    let missed = cast[PHONE].progress().total() - before;
-    screen.say("phone", &format!("is back and has caught up: {missed} events it had missed"));
-
-    let report = producer.finish().await?;
-    screen.say("producer", &format!("is done: {} acked", report.acked));
-    Ok(report)
+struct Story {
+    screen: Screen,
+    brokers: Brokers,
+    /// Of the producer, and all others but for where they begin.
+    access: Access,
 }
 
-async fn finish(screen: &Screen, oracle: &Oracle, cast: Vec<Player>, report: &PublishReport) -> Result<bool> {
-    for player in cast {
-        player.leave(oracle).await?;
-    }
-    screen.end();
-    let verdict = oracle.verdict();
-    let clean = verdict.is_clean() && report.unknown + report.refused == 0;
-    screen.close(&verdict, clean);
-    Ok(clean)
-}
-
-fn client_options(broker: &BrokerProcess, name: &str) -> ClientOptions {
-    ClientOptions {
-        servers: vec![broker.address().to_string()],
-        home: broker.home(),
-        name: name.to_owned(),
-        ..ClientOptions::default()
-    }
-}
-
-/// One client of the story with its listener.
-struct Player {
-    name: &'static str,
-    client: Client,
-    listener: Listener,
-    subscription: SubscriptionId,
-}
-
-impl Player {
-    async fn enter(actor: &Actor, filter: FilterId, broker: &BrokerProcess, oracle: &Arc<Oracle>) -> Result<Self> {
-        let client = Client::connect(client_options(broker, actor.name)).await?;
-        let options = SubscribeOptions { start: Start::Latest, ..SubscribeOptions::new("quakes", actor.filter) };
-        let subscription = client.subscribe(options).await?;
-        let starts = subscription.starts().into_iter().map(|(partition, start)| (partition, start.offset)).collect();
-        let declared = oracle.subscribe(actor.name, filter, oracle::Start::At(starts));
-        let reader = oracle.reader(declared);
-        let listener = Listener::start(subscription, Arc::clone(oracle), reader, ListenerOptions::default());
-        Ok(Self { name: actor.name, client, listener, subscription: declared })
-    }
-
-    fn progress(&self) -> Arc<crate::drive::Progress> {
-        Arc::clone(&self.listener.progress)
-    }
-
-    /// Resumes, and waits until what came while it was away has been delivered.
-    async fn come_back(&self) -> Result<()> {
-        let sessions = self.listener.progress.resumed();
-        self.client.resume().await?;
-        let deadline = Instant::now() + CATCH_UP;
-        while self.listener.progress.resumed() == sessions || !self.listener.is_caught_up() {
-            ensure!(Instant::now() < deadline, "{} has not caught up in {CATCH_UP:?}", self.name);
-            sleep(Duration::from_millis(20)).await;
+impl Story {
+    async fn enter(&self) -> Result<Cast> {
+        let cast = Cast::enter(&self.access, &self.brokers).await?;
+        for (actor, attending) in ACTORS.iter().zip(cast.all()) {
+            let at = self.brokers.serving(&attending.client);
+            self.screen.say(actor.name, &format!("at {at}, subscribes to  {}", actor.filter));
         }
+        Ok(cast)
+    }
+
+    async fn tell(&mut self, cast: &Cast) -> Result<PublishReport> {
+        let events = Recorded::earthquakes().events();
+        let total = events.clone().count() as u64;
+        let what = format!("at B, publishes {} earthquakes of early 2018, {RATE} a second", grouped(total));
+        self.screen.say("producer", &what);
+        let options = PublisherOptions::default();
+        let publishing = Ongoing::begin_at(&self.access, events, Pace::PerSecond(RATE), options).await?;
+        self.screen.watch(total, &publishing.publisher, cast.all());
+
+        publishing.acked_more(total / 8).await?;
+        cast.phone().client.suspend().await?;
+        self.screen
+            .say("phone", &format!("goes offline, having had {} events", cast.phone().listener.progress.total()));
+        publishing.acked_more(total / 8).await?;
+        let lost = self.lose_a().await?;
+        publishing.acked_more(total / 16).await?;
+        self.phone_returns(cast).await?;
+        self.replace_a(lost).await?;
+
+        let report = publishing.finish().await?;
+        self.screen.say("producer", &format!("is done: {} events acked", grouped(report.acked)));
+        Ok(report)
+    }
+
+    async fn lose_a(&mut self) -> Result<Instant> {
+        let lost = Instant::now();
+        self.brokers.kill_for_good(A).await?;
+        self.screen.say("broker A", "is killed (SIGKILL) and never comes back; publishing goes on");
+        self.brokers.led_without(A).await?;
+        let seconds = lost.elapsed().as_secs_f64();
+        self.screen.say(
+            "cluster",
+            &format!("goes on without A: B and C have every event, and after {seconds:.1} s lead its partitions"),
+        );
+        self.show_brokers().await?;
+        Ok(lost)
+    }
+
+    async fn phone_returns(&self, cast: &Cast) -> Result<()> {
+        let phone = cast.phone();
+        let (had, sessions) = (phone.listener.progress.total(), phone.listener.progress.resumed());
+        phone.client.resume().await?;
+        until("the phone has a session", CATCH_UP, || phone.listener.progress.resumed() > sessions).await?;
+        phone.has_everything(CATCH_UP).await?;
+        let (at, missed) = (self.brokers.serving(&phone.client), phone.listener.progress.total() - had);
+        let what = format!("is back, finds no A, goes on at {at}, and gets exactly the {missed} events it missed");
+        self.screen.say("phone", &what);
         Ok(())
     }
 
-    async fn leave(self, oracle: &Oracle) -> Result<()> {
-        // What is outstanding after this is what the verdict calls lost.
-        let deadline = Instant::now() + CATCH_UP;
-        while oracle.outstanding(self.subscription) > 0 && Instant::now() < deadline {
-            sleep(Duration::from_millis(20)).await;
-        }
-        let listened = self.listener.stop().await?;
-        drop(listened.subscription);
-        self.client.close().await.with_context(|| format!("close {}", self.name))
-    }
-}
-
-/// The producer's task, and how far it is.
-struct Producer {
-    handed_over: Arc<std::sync::atomic::AtomicU64>,
-    reached: mpsc::UnboundedReceiver<u64>,
-    task: tokio::task::JoinHandle<Result<PublishReport>>,
-}
-
-impl Producer {
-    async fn start(broker: &BrokerProcess, oracle: &Arc<Oracle>) -> Result<Self> {
-        let client = Client::connect(client_options(broker, "producer")).await?;
-        let (tell, reached) = mpsc::unbounded_channel();
-        let handed_over = Arc::new(std::sync::atomic::AtomicU64::new(0));
-        let (count, oracle) = (Arc::clone(&handed_over), Arc::clone(oracle));
-        let task = tokio::spawn(async move {
-            let publisher = client.publisher(PublisherOptions::default());
-            let events = Recorded::earthquakes().events();
-            let report = publish(&publisher, &oracle, 0, events, Pace::PerSecond(RATE), |nth| {
-                count.store(nth, std::sync::atomic::Ordering::Relaxed);
-                // Once the story is told nobody listens.
-                let _ = tell.send(nth);
-            });
-            let report = report.await?;
-            client.close().await?;
-            Ok(report)
-        });
-        Ok(Self { handed_over, reached, task })
+    async fn replace_a(&mut self, lost: Instant) -> Result<()> {
+        self.brokers.join().await?;
+        self.screen.say("broker D", "is new: it joins, and takes its share of the copies");
+        self.show_brokers().await?;
+        self.brokers.given_up(A).await?;
+        let seconds = lost.elapsed().as_secs();
+        let what = format!("gives A up after {seconds} s (by default 10 minutes) and makes its copies anew");
+        self.screen.say("cluster", &what);
+        self.brokers.whole().await?;
+        self.screen.say("cluster", "is whole: every partition has three copies again");
+        self.show_brokers().await
     }
 
-    fn progress(&self) -> Arc<std::sync::atomic::AtomicU64> {
-        Arc::clone(&self.handed_over)
+    async fn show_brokers(&mut self) -> Result<()> {
+        self.screen.draw(&self.brokers.picture().await?);
+        Ok(())
     }
 
-    async fn reach(&mut self, wanted: u64) -> Result<()> {
-        while let Some(nth) = timeout(CATCH_UP, self.reached.recv()).await.context("the producer is stuck")? {
-            if nth >= wanted {
-                return Ok(());
-            }
-        }
-        anyhow::bail!("the producer ended before event {wanted}")
-    }
-
-    async fn finish(self) -> Result<PublishReport> {
-        timeout(CATCH_UP + Duration::from_secs(30), self.task).await.context("the producer does not end")??
+    /// Everybody gets everything, and the log holds what was acked. It is read at D, which was not there when most of it was written.
+    async fn end(self, cast: Cast, report: PublishReport) -> Result<bool> {
+        cast.leave(CATCH_UP).await?;
+        let at_d = Access { servers: self.brokers.servers(&[D]), ..self.access.clone() };
+        let log = at_d.log().await?;
+        let is_log_whole = log.is_dense_and_unique() && log.len() as u64 == report.acked;
+        let found = if is_log_whole { "each once and in its place" } else { "which is not what was acked" };
+        self.screen
+            .say("broker D", &format!("is asked for the whole log: {} events, {found}", grouped(log.len() as u64)));
+        self.screen.end();
+        let verdict = self.access.oracle.verdict();
+        let clean = verdict.is_clean() && is_log_whole && report.unknown + report.refused == 0;
+        self.screen.close(&verdict, clean);
+        Ok(clean)
     }
 }

@@ -1,13 +1,14 @@
-//! What a person sees: one line for each turn of the story, bars on a terminal, and the closing table.
+//! What a person sees: one line for each turn of the story, pictures of the brokers, bars on a terminal, and the closing table.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use anyport_client::Publisher;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::drive::Progress;
+use super::picture::Picture;
+use crate::drive::Attending;
 use crate::oracle::Verdict;
 
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub struct Screen {
     bars: MultiProgress,
     colour: bool,
     name_width: usize,
+    /// Signs of a picture that were explained.
+    signs_known: Vec<char>,
 }
 
 const REDRAW: Duration = Duration::from_millis(100);
@@ -27,7 +30,7 @@ impl Screen {
         if !std::io::stdout().is_terminal() {
             bars.set_draw_target(ProgressDrawTarget::hidden());
         }
-        Self { bars, colour, name_width: 9 }
+        Self { bars, colour, name_width: 9, signs_known: Vec::new() }
     }
 
     /// One line of the story, above the bars.
@@ -43,25 +46,30 @@ impl Screen {
         self.bars.suspend(|| println!("{line}"));
     }
 
+    /// The brokers, below what was said last.
+    pub fn draw(&mut self, picture: &Picture) {
+        let indent = self.name_width + 1;
+        let legend = picture.legend(&mut self.signs_known);
+        self.line(&format!("{:indent$}{}", "", picture.titles()));
+        self.line(format!("{:indent$}{}{legend}", "", picture.signs(self.colour)).trim_end());
+    }
+
     /// Shows how far producer and clients are, until the screen is ended.
-    pub fn watch<'a>(
-        &self,
-        total: u64,
-        published: Arc<AtomicU64>,
-        clients: impl Iterator<Item = (&'a str, Arc<Progress>)>,
-    ) {
+    pub fn watch<'a>(&self, total: u64, publisher: &Arc<Publisher>, clients: impl Iterator<Item = &'a Attending>) {
         if self.bars.is_hidden() {
             return;
         }
         let style = |template: &str| ProgressStyle::with_template(template).expect("a template of this file");
         let bar = self.bars.add(ProgressBar::new(total));
-        bar.set_style(style("{prefix:9} {bar:40} {pos}/{len} published"));
+        bar.set_style(style("{prefix:9} {bar:40} {pos}/{len} acked"));
         bar.set_prefix("producer");
-        follow(bar, move |bar| bar.set_position(published.load(Ordering::Relaxed)));
-        for (name, progress) in clients {
+        let publisher = Arc::clone(publisher);
+        follow(bar, move |bar| bar.set_position(publisher.counts().acked));
+        for client in clients {
+            let progress = Arc::clone(&client.listener.progress);
             let bar = self.bars.add(ProgressBar::new_spinner());
             bar.set_style(style("{prefix:9} {msg}"));
-            bar.set_prefix(name.to_owned());
+            bar.set_prefix(client.name.clone());
             follow(bar, move |bar| {
                 bar.set_message(format!("{} live, {} replayed", progress.live(), progress.replayed()));
             });
@@ -82,7 +90,7 @@ impl Screen {
         self.line(if clean {
             "Nothing lost, nothing twice, everything in order."
         } else {
-            "The oracle found defects."
+            "Not as it should be: the oracle found defects, or not every event is acked and in the log."
         });
     }
 }

@@ -60,6 +60,11 @@ impl Ongoing {
     /// Stops, and waits until the fate of everything is known.
     pub async fn end(self) -> Result<PublishReport> {
         self.stop.store(true, Ordering::Relaxed);
+        self.finish().await
+    }
+
+    /// Waits until there are no more events, and the fate of everything is known.
+    pub async fn finish(self) -> Result<PublishReport> {
         let report = timeout(PATIENCE, self.task).await.context("the publisher does not end")???;
         self.client.close().await?;
         Ok(report)

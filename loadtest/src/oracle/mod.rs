@@ -52,6 +52,7 @@ use serde_json::Value;
 pub use self::events::{Digest, EventRef, Publication};
 use self::history::History;
 pub use self::verdict::{Defect, Defects, Evidence, SubscriptionVerdict, Verdict};
+pub(crate) use table::grouped;
 
 /// Where an event lies in the logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -361,8 +361,8 @@ phone                  5           5           0           1           1        
   phone: lost, event 6 of those published, partition 3 offset 6
 ";
     assert_eq!(scene.oracle.verdict().to_string(), expected);
-    assert_eq!(table::grouped(1_234_567), "1,234,567");
-    assert_eq!(table::grouped(123), "123");
+    assert_eq!(grouped(1_234_567), "1,234,567");
+    assert_eq!(grouped(123), "123");
 }
 
 #[test]
