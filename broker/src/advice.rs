@@ -4,7 +4,7 @@ use std::io;
 
 use anyport_storage::{OpenError, StoreError};
 
-use crate::cluster::{FactsError, ReplicaError, StartError as GroupsError};
+use crate::cluster::{FactsError, ForceError, ReplicaError, StartError as GroupsError};
 use crate::net::{BindError, TlsError};
 use crate::seating::SeatingError;
 use crate::server::StartError;
@@ -103,9 +103,12 @@ fn starting_groups(error: &GroupsError) -> String {
         GroupsError::Store(error) => reading(error).to_owned(),
         GroupsError::Facts(FactsError::Layout { what, stored, .. }) => layout(what, *stored),
         GroupsError::Replica(ReplicaError::Store { source, .. }) => reading(source).to_owned(),
-        GroupsError::Replica(_) | GroupsError::Group(_) | GroupsError::Facts(_) | GroupsError::NotOpen { .. } => {
-            LOG.to_owned()
-        }
+        GroupsError::Recovery(ForceError::Store(error)) => reading(error).to_owned(),
+        GroupsError::Recovery(_)
+        | GroupsError::Replica(_)
+        | GroupsError::Group(_)
+        | GroupsError::Facts(_)
+        | GroupsError::NotOpen { .. } => LOG.to_owned(),
     }
 }
 

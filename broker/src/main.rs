@@ -1,5 +1,6 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use anyport_broker::advice;
@@ -8,11 +9,15 @@ use anyport_broker::config::{Config, Fsync};
 use anyport_broker::seating::Lost;
 use anyport_broker::server::{self, Server, StartError};
 use clap::Parser;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
+
+/// How long a broker that starts anew waits for its own ports, and between two attempts.
+const PORT_TIMEOUT: Duration = Duration::from_secs(10);
+const PORT_TRY: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let config = Config::parse();
@@ -72,28 +77,45 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
 
-    let mut lost = None;
+    let mut server = server::start(config, handle.clone(), None).await?;
     loop {
-        let server = server::start(config, handle.clone(), lost.take()).await?;
         say_ready(config, &server)?;
-        tokio::select! {
-            _ = terminate.recv() => tracing::info!("stopping"),
-            _ = interrupt.recv() => tracing::info!("stopping"),
+        let anew = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
             poison = server.failed() => {
                 // Nothing more is written, not even in good order: the store is as the failure left it.
                 anyhow::bail!("the store failed, and what it has not synced cannot be trusted: {poison}");
             }
             dismissal = server.dismissed() => match dismissal {
-                Dismissal::Drained => tracing::info!("stopping: this broker was drained, and has nothing left"),
+                Dismissal::Drained => {
+                    tracing::info!("this broker was drained, and has nothing left");
+                    None
+                }
                 Dismissal::Removed => {
-                    tracing::warn!("the cluster has given this broker up; it stops, and joins as new");
-                    lost = Some(Lost::Removed);
+                    tracing::warn!("the cluster has given this broker up; it joins as new");
+                    Some(Some(Lost::Removed))
+                }
+                Dismissal::Recovering => {
+                    tracing::warn!("this broker goes on from its own copies of groups that have lost their majority");
+                    Some(None)
                 }
             },
-        }
+        };
+        tracing::info!("stopping");
         server.stop().await.context("close the store")?;
-        if lost.is_none() {
-            return Ok(());
+        let Some(lost) = anew else { return Ok(()) };
+        server = start_anew(config, &handle, lost).await?;
+    }
+}
+
+/// A socket is given back a moment after its last connection has ended.
+async fn start_anew(config: &Config, metrics: &PrometheusHandle, lost: Option<Lost>) -> Result<Server, StartError> {
+    let deadline = Instant::now() + PORT_TIMEOUT;
+    loop {
+        match server::start(config, metrics.clone(), lost.clone()).await {
+            Err(error) if error.is_of_a_taken_port() && Instant::now() < deadline => tokio::time::sleep(PORT_TRY).await,
+            outcome => return outcome,
         }
     }
 }

@@ -65,6 +65,19 @@ pub enum StartError {
     Certificate(#[from] rustls::Error),
 }
 
+impl StartError {
+    /// Whether another socket has one of the ports.
+    pub fn is_of_a_taken_port(&self) -> bool {
+        match self {
+            Self::Bind(BindError::Socket { source, .. })
+            | Self::Seating(SeatingError::Bind(BindError::Socket { source, .. }))
+            | Self::Admin { source, .. }
+            | Self::Http { source, .. } => source.kind() == std::io::ErrorKind::AddrInUse,
+            _ => false,
+        }
+    }
+}
+
 /// A running broker.
 #[derive(Debug)]
 pub struct Server {
@@ -120,6 +133,7 @@ pub async fn start(config: &Config, metrics: PrometheusHandle, lost: Option<Lost
         tokio::spawn(admin::serve(admin, admin_listener, stop_admin.clone())),
         tokio::spawn(session::serve(Arc::clone(&broker), listener.clone(), ConnectionLimits::default())),
         tokio::spawn(session::announce_ended(Arc::clone(&broker), groups.ended())),
+        tokio::spawn(session::begin_anew(Arc::clone(&broker), groups.state.clone(), stop_admin.clone())),
     ];
     Ok(Server { broker, store, groups, listener, http, stop_admin, tasks })
 }
@@ -179,7 +193,7 @@ impl Server {
         self.groups.shutdown().await;
         self.stop_admin.cancel();
         for task in self.tasks {
-            // The accept loop ends with its listener; the other two by what was just cancelled and shut down.
+            // The accept loop ends with its listener; the others by what was just cancelled and shut down.
             if let Err(failed) = task.await {
                 tracing::error!(%failed, "a task of the broker");
             }

@@ -72,6 +72,29 @@ fn a_batch_of_an_older_opening_is_void_and_takes_no_offset() {
 }
 
 #[test]
+fn a_log_of_which_the_end_is_not_applied_leads_to_the_tail_that_it_then_has() {
+    let folder = folder();
+    let store = open(folder.path());
+    let mut player = Player::of(&store);
+    player.open(1);
+    player.publish(5, 10, 0);
+    let ahead = [
+        batch(nonce(1), 5, 5..8, 10, 0),
+        batch(nonce(1), 5, 5..6, 10, 0),
+        batch(nonce(9), 8, 8..9, 10, 0),
+        EntryData::open(nonce(2), WallMs(0)),
+        batch(nonce(1), 8, 8..20, 10, 0),
+        batch(nonce(2), 8, 8..10, 10, 0),
+    ];
+    assert_eq!(player.reader.tail_of_log(), Ok(Offset(5)));
+    let entries: Vec<_> = (player.index..).zip(ahead).map(|(index, data)| entry(index, data)).collect();
+    append(&player.log, entries.clone());
+    assert_eq!((player.reader.tail_of_log(), player.reader.bounds().tail), (Ok(Offset(10)), Offset(5)));
+    player.machine.apply(&entries).expect("apply");
+    assert_eq!((player.reader.tail_of_log(), player.reader.bounds().tail), (Ok(Offset(10)), Offset(10)));
+}
+
+#[test]
 fn an_opening_that_comes_twice_voids_nothing_of_its_own() {
     let folder = folder();
     let store = open(folder.path());

@@ -55,7 +55,12 @@ async fn answer(answers: &dyn AdminAnswers, header: FrameHeader, body: &[u8]) ->
         Ok(question) => {
             let asked = question.name();
             let answered = ask(answers, question).await;
-            tracing::info!(asked, refused = answered.as_ref().err().map(ToString::to_string), "an operator asked");
+            let refused = answered.as_ref().err().map(ToString::to_string);
+            match asked {
+                // Asked every second by whoever watches.
+                "ClusterStatusQuestion" | "RecoverPlanQuestion" => tracing::debug!(asked, refused, "an operator asked"),
+                _ => tracing::info!(asked, refused, "an operator asked"),
+            }
             answered
         }
         Err(DecodeError::UnknownType(number)) => Err(unknown(&format!("question {number}"))),

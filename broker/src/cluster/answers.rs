@@ -108,6 +108,8 @@ impl ClusterAnswers {
             Call::Propose => self.started()?.metadata().answer(&body).await,
             Call::Join | Call::Announce => Err(malformed("a broker that is known does not ask to join")),
             Call::Status => Ok(body::encode(&self.started()?.operator.report())),
+            Call::Survey => Ok(body::encode(&self.started()?.operator.survey().await)),
+            Call::Recover => self.started()?.operator.take_part(&body),
             Call::RegistryCommand
             | Call::RegistryRecord
             | Call::Read

@@ -178,6 +178,16 @@ impl Group {
         Ok((committed.as_ref().map(from_raft_id), self.applied()))
     }
 
+    /// Who votes, as its log says: two sets while they change. Asks the engine itself.
+    pub async fn voters(&self) -> Result<Vec<Vec<ReplicaId>>, ProposeError> {
+        let asked = self.inner.raft.with_raft_state(|state| {
+            let membership = state.membership_state.effective().membership();
+            let set = |voters: &BTreeSet<u64>| voters.iter().copied().map(ReplicaId).collect();
+            membership.get_joint_config().iter().map(set).collect()
+        });
+        asked.await.map_err(|_| stopped(&self.inner.raft))
+    }
+
     /// Has this replica stand for election now. In vain while its voters believe in a leader: they do for the longest time of an
     /// election after its last heartbeat, see [`Group::heartbeats`].
     pub async fn elect(&self) {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::message::admin::{ClusterStatus, DrainQuestion, RemoveQuestion};
+use anyport_protocol::message::admin::{ClusterStatus, DrainQuestion, RecoverPlan, RecoverQuestion, RemoveQuestion};
 use anyport_protocol::{BrokerId, Code, Fault};
+use anyport_storage::Store;
 use anyport_storage::metadata::{ClusterState, Command, Refusal, Reply};
 use futures_util::future::{BoxFuture, join_all};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::metadata_link::MetadataLink;
 use super::replicas::RunningReplicas;
@@ -27,10 +28,13 @@ pub(super) struct Operator {
     pub(super) metadata: MetadataLink,
     pub(super) running: watch::Receiver<Arc<RunningReplicas>>,
     pub(super) state: watch::Receiver<Arc<ClusterState>>,
+    pub(super) store: Store,
+    /// Told when this broker has to start anew, to go on from its own copies.
+    pub(super) restart: Arc<Notify>,
 }
 
 impl Operator {
-    fn me(&self) -> BrokerId {
+    pub(super) fn me(&self) -> BrokerId {
         self.metadata.group().replica().broker()
     }
 
@@ -94,5 +98,13 @@ impl AdminAnswers for Operator {
             }
             self.change(Command::Remove { broker, now: clock::wall() }).await
         })
+    }
+
+    fn recover_plan(&self) -> BoxFuture<'_, Result<RecoverPlan, Fault>> {
+        Box::pin(self.plan_recovery())
+    }
+
+    fn recover(&self, question: RecoverQuestion) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(self.carry_out(question))
     }
 }

@@ -186,7 +186,7 @@ fn moving(assignment: &Assignment, leader: Option<&ReplicaReport>) -> Option<Str
     }
 }
 
-fn name(id: GroupId) -> GroupName {
+pub(super) fn name(id: GroupId) -> GroupName {
     match id {
         GroupId::Metadata => GroupName::Metadata,
         GroupId::Registry(shard) => GroupName::Registry(shard),

@@ -1,10 +1,10 @@
-//! Starting and stopping this broker's part of a cluster, read top to bottom.
+//! Starting this broker's part of a cluster, read top to bottom.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
-use anyport_protocol::{BrokerId, PartitionId, ReplicaId};
+use anyport_protocol::{BrokerId, ReplicaId};
 use anyport_storage::metadata::{ClusterFacts, ClusterState, Timing};
 use anyport_storage::{GroupId, Store, StoreError};
 use tokio::sync::{mpsc, watch};
@@ -17,29 +17,25 @@ use super::directory::{self, Announcement, Whereabouts};
 use super::facts::{self, FactsError, NewCluster};
 use super::forming::Introduction;
 use super::group::{Group, GroupError, GroupParts};
+use super::groups::{Groups, OPEN_TIMEOUT, Together};
 use super::inbox::RaftInbox;
 use super::leaders::Leaders;
-use super::leadership::Leadership;
-use super::lease::holds_nothing;
 use super::metadata_link::MetadataLink;
 use super::metadata_machine::MetadataStateMachine;
 use super::network::Network;
 use super::operator::Operator;
-use super::placing::{self, Placing};
+use super::placing::Placing;
 use super::pulse::{Health, Pulse, PulseParts};
+use super::recovery::{self, ForceError};
 use super::registry_machine::Ended;
-use super::replicas::{ReplicaError, ReplicaParts, Replicas, Running, RunningReplicas, follow, note, noted};
+use super::replicas::{ReplicaError, ReplicaParts, Replicas, RunningReplicas, follow, note, noted};
 use super::seat::Seat;
 use super::stewards::Stewards;
-use crate::epochs::{self, EpochsError};
 use crate::feed::ReadGrants;
-use crate::partition::{FreeSpace, LeaderBudget, PartitionHandle, Retention, SpaceTask, StorageFull};
+use crate::partition::{FreeSpace, LeaderBudget, Retention, SpaceTask, StorageFull};
 use crate::peer::{Alone, Directory, LinkTiming, PeerEndpoint, PeerTasks, Peers};
 use crate::registry::{Housekeeping, RegistryHandle};
-use crate::serving::{Links, Partitions, Serving};
-
-/// How long a broker alone waits for every partition to take batches. One member needs a few syncs.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::serving::{Links, Partitions};
 
 /// What copying registries to other brokers may take of the network and of the disk, all of them together.
 const SNAPSHOT_BYTES_PER_SECOND: u64 = 32 << 20;
@@ -109,44 +105,10 @@ pub enum StartError {
     Replica(#[from] ReplicaError),
     #[error(transparent)]
     Facts(#[from] FactsError),
+    #[error(transparent)]
+    Recovery(#[from] ForceError),
     #[error("{group} took nothing within {} s of its start", OPEN_TIMEOUT.as_secs())]
     NotOpen { group: GroupId },
-}
-
-/// This broker's part of the cluster, running.
-#[derive(Debug)]
-pub struct Groups {
-    /// What the cluster was created with.
-    pub facts: ClusterFacts,
-    pub partitions: Partitions,
-    pub registry: RegistryHandle,
-    pub links: Links,
-    pub state: watch::Receiver<Arc<ClusterState>>,
-    pub health: watch::Receiver<Health>,
-    pub(super) metadata: MetadataLink,
-    pub(super) running: watch::Receiver<Arc<RunningReplicas>>,
-    answers: Arc<ClusterAnswers>,
-    /// None of a broker alone.
-    together: Option<Together>,
-    ended: Mutex<Option<mpsc::Receiver<Ended>>>,
-    tasks: JoinSet<()>,
-    stop: CancellationToken,
-}
-
-/// What a broker has that is not alone, while it runs.
-#[derive(Debug)]
-struct Together {
-    stewards: Stewards,
-    links: PeerTasks,
-}
-
-/// Why a broker stops of the cluster's will.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dismissal {
-    /// It was drained and has nothing left.
-    Drained,
-    /// It was away for too long, or an operator gave it up: others have its replicas now.
-    Removed,
 }
 
 /// Starts the metadata, then the replicas that it assigns to this broker. When this returns, a broker alone takes batches in every
@@ -157,6 +119,10 @@ pub async fn start(
     membership: Membership,
     grants: ReadGrants,
 ) -> Result<Groups, StartError> {
+    let at_rest = store.clone();
+    tokio::task::spawn_blocking(move || recovery::carry_out(&at_rest))
+        .await
+        .unwrap_or(Err(StoreError::Closed.into()))?;
     let starting = Starting::new(store, options, grants);
     match membership {
         Membership::Alone(new) => starting.alone(new).await,
@@ -283,18 +249,15 @@ impl Starting {
         many: Option<Many>,
     ) -> Result<Groups, StartError> {
         let Known { metadata, network, state, facts } = known;
-        let peers = metadata.peers();
-        let links = Links { own: me, peers: Arc::clone(&peers), leaders: self.leaders.clone(), ..Links::alone() };
+        let links = Links { own: me, peers: metadata.peers(), leaders: self.leaders.clone(), ..Links::alone() };
         let partitions = Partitions::new(facts.partitions, links.clone(), self.grants.clone());
         let registry = RegistryHandle::new(facts.registry_shards, links.clone(), self.grants.clone());
         let (ended, ended_in) = mpsc::channel(ENDED_MAX);
         let parts = self.replica_parts(&metadata, network, ended, &partitions, &registry, facts.timing).await;
         let (mut replicas, running) = Replicas::new(parts);
         let began = replicas.become_as(&Arc::clone(&state.borrow())).await;
-        if many.is_none() {
-            // What a broker alone cannot start nobody else has.
-            began?;
-        }
+        // What a broker alone cannot start nobody else has.
+        began.or_else(|error| if many.is_some() { Ok(()) } else { Err(error) })?;
         self.tasks.spawn(replicas.run(state.clone(), self.stop.clone()));
         self.tasks.spawn(directory::tell_replicas(me, state.clone(), links.replicas.clone(), self.stop.clone()));
         let (roll, rolled) = watch::channel(None);
@@ -304,7 +267,8 @@ impl Starting {
 
         let (health, healthy) = watch::channel(Health::Well);
         let controller = Controller::new(metadata.clone(), state.clone());
-        let operator = Operator { metadata: metadata.clone(), running: running.clone(), state: state.clone() };
+        let operator = self.operator(&metadata, &running, &state);
+        let restart = Arc::clone(&operator.restart);
         answers.start(operator, controller.clone());
         let together = match many {
             None => None,
@@ -319,7 +283,7 @@ impl Starting {
                     controller: controller.clone(),
                     running: running.clone(),
                     leaders: self.leaders.clone(),
-                    peers: Arc::clone(&peers),
+                    peers: metadata.peers(),
                     roll,
                     health,
                     unheard: Arc::default(),
@@ -338,10 +302,26 @@ impl Starting {
             running,
             answers,
             together,
+            restart,
             ended: Mutex::new(Some(ended_in)),
             tasks: self.tasks,
             stop: self.stop,
         })
+    }
+
+    fn operator(
+        &self,
+        metadata: &MetadataLink,
+        running: &watch::Receiver<Arc<RunningReplicas>>,
+        state: &watch::Receiver<Arc<ClusterState>>,
+    ) -> Operator {
+        Operator {
+            metadata: metadata.clone(),
+            running: running.clone(),
+            state: state.clone(),
+            store: self.store.clone(),
+            restart: Arc::default(),
+        }
     }
 
     async fn replica_parts(
@@ -411,132 +391,6 @@ impl Starting {
         space.check().await;
         self.tasks.spawn(space.run(self.stop.clone()));
         full
-    }
-}
-
-impl Groups {
-    /// Has the metadata know of the log epoch that the store begins, of which this broker alone can tell.
-    pub async fn begin_epochs(&self, store: &Store) -> Result<(), EpochsError> {
-        let running = Arc::clone(&self.running.borrow());
-        let tails: Vec<_> =
-            running.values().filter_map(Running::partition).map(|handle| handle.bounds().tail).collect();
-        if tails.len() < usize::from(self.facts.partitions) {
-            // Where others have partitions, stores are always synced, and no end is lost without the others knowing.
-            return Ok(());
-        }
-        epochs::begin(store, &tails, &self.state, &self.metadata).await
-    }
-
-    /// Resolves when this broker is to stop because of what the cluster has decided.
-    pub async fn dismissed(&self) -> Dismissal {
-        let (mut health, mut state, me) = (self.health.clone(), self.state.clone(), self.links.own);
-        let drained = |state: &ClusterState| {
-            state.brokers.get(&me).is_some_and(|record| record.draining) && holds_nothing(state, me)
-        };
-        let given_up = |state: &ClusterState| state.removed.contains_key(&me);
-        loop {
-            if *health.borrow_and_update() == Health::Removed || given_up(&state.borrow()) {
-                return Dismissal::Removed;
-            }
-            if drained(&state.borrow_and_update()) {
-                return Dismissal::Drained;
-            }
-            tokio::select! {
-                Ok(()) = health.changed() => {}
-                Ok(()) = state.changed() => {}
-                else => std::future::pending().await,
-            }
-        }
-    }
-
-    /// Has other brokers answered, too, by what serves clients.
-    pub fn serve(&self, serving: Serving) {
-        self.answers.serve(serving);
-    }
-
-    /// This broker's own replica of a partition, if it has one.
-    pub fn partition(&self, id: PartitionId) -> Option<PartitionHandle> {
-        self.running.borrow().get(&GroupId::Partition(id)).and_then(|running| running.partition().cloned())
-    }
-
-    /// Has others serve from this broker's replicas, which must all be here.
-    pub fn place(&self, partitions: &Partitions, registry: &RegistryHandle) {
-        let running = Arc::clone(&self.running.borrow());
-        for (group, running) in running.iter() {
-            placing::set(partitions, registry, *group, running, true);
-        }
-    }
-
-    /// Waits until every group is led here and every partition takes batches.
-    async fn all_open(&self) -> Result<(), StartError> {
-        let running = Arc::clone(&self.running.borrow());
-        for (group, running) in running.iter() {
-            let open = async {
-                let mut leadership = running.group.leadership();
-                while !leadership.is_leader() {
-                    leadership.changed().await;
-                }
-                match running.partition() {
-                    Some(partition) => partition.opened().await,
-                    None => true,
-                }
-            };
-            if !tokio::time::timeout(OPEN_TIMEOUT, open).await.is_ok_and(|open| open) {
-                return Err(StartError::NotOpen { group: *group });
-            }
-        }
-        Ok(())
-    }
-
-    /// Says whether this broker serves as it should, or what does not.
-    pub fn ready_probe(&self) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
-        let (running, health, metadata) = (self.running.clone(), self.health.clone(), self.metadata.clone());
-        let alone = self.together.is_none();
-        Arc::new(move || {
-            if *health.borrow() != Health::Well {
-                return Err(format!("this broker is not well: {:?}", *health.borrow()));
-            }
-            let groups = running.borrow();
-            let all = groups.values().map(|running| &running.group).chain([metadata.group()]);
-            for group in all {
-                match group.leadership().current() {
-                    Leadership::Stopped { reason } => return Err(format!("{} is dead here: {reason}", group.id())),
-                    other if alone && !matches!(other, Leadership::Leader { .. }) => {
-                        return Err(format!("{} is not led here: {other:?}", group.id()));
-                    }
-                    _ => {}
-                }
-            }
-            let is_shut = |running: &Running| running.partition().is_some_and(|partition| !partition.is_open());
-            match groups.iter().find(|(_, running)| alone && is_shut(running)) {
-                Some((group, _)) => Err(format!("{group} takes no batches")),
-                None => Ok(()),
-            }
-        })
-    }
-
-    /// Subscriptions as they end without their client's session. There is one stream of them; who asks second gets an empty one.
-    pub fn ended(&self) -> mpsc::Receiver<Ended> {
-        let stream = self.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
-        stream.unwrap_or_else(|| mpsc::channel(1).1)
-    }
-
-    /// Stops in order: what is led here is handed over, nothing new is taken and what was taken is answered, the replicas end, the
-    /// metadata last. The store is the caller's to close.
-    pub async fn shutdown(mut self) {
-        if let Some(together) = &self.together {
-            together.stewards.hand_over_all().await;
-        }
-        self.stop.cancel();
-        while let Some(ended) = self.tasks.join_next().await {
-            if let Err(failed) = ended {
-                tracing::error!(%failed, "a task of the groups");
-            }
-        }
-        self.metadata.group().shutdown().await;
-        if let Some(together) = self.together {
-            together.links.stop().await;
-        }
     }
 }
 

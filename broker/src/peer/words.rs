@@ -66,6 +66,10 @@ numbered! {
         13 Propose,
         /// How the cluster is, as the broker that is asked sees it.
         14 Status,
+        /// What a broker has of each group, for who plans a recovery.
+        15 Survey,
+        /// Replicas that are to be all of their group from the next start on.
+        16 Recover,
         /// A change of a client's record, for whoever leads its shard.
         20 RegistryCommand,
         /// A client's record.

@@ -8,6 +8,7 @@ mod ack;
 mod connection;
 mod control;
 mod ended;
+mod epochs;
 mod identity;
 mod list;
 mod open;
@@ -18,5 +19,6 @@ mod touch;
 
 pub use connection::{ConnectionLimits, serve};
 pub use ended::announce_ended;
+pub use epochs::begin_anew;
 pub(crate) use publish::answer_batches;
 pub use table::{Push, SessionTable};

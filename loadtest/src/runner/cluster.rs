@@ -19,8 +19,8 @@ use super::{BrokerOptions, BrokerProcess, Cli, Place};
 /// Between two looks at a cluster that settles.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// For commands that ask one question.
-const COMMAND: Duration = Duration::from_secs(10);
+/// Most commands ask one question; a recovery has brokers start anew.
+const COMMAND: Duration = Duration::from_secs(60);
 
 /// How a cluster is formed.
 #[derive(Clone, Debug)]

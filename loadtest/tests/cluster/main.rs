@@ -10,6 +10,7 @@ mod freezing;
 mod killing;
 mod lines;
 mod network;
+mod recovering;
 mod replacing;
 mod roaming;
 mod scene;

@@ -78,6 +78,22 @@ impl ClusterState {
         })
     }
 
+    /// Whoever else had a replica is not asked: there is no majority that could be.
+    pub(super) fn go_on_from(&mut self, group: GroupId, replica: ReplicaId) -> Result<Reply, Refusal> {
+        self.known(replica.broker())?;
+        let present = self.assignment(group)?;
+        let is_one = present.replicas().chain(present.settled.iter().copied()).any(|one| one == replica);
+        if !is_one || present.damaged.contains(&replica) {
+            return Err(Refusal::UnknownReplica { group, replica });
+        }
+        self.change(group, |assignment| {
+            let alone = vec![replica];
+            (assignment.voters, assignment.settled, assignment.leader) = (alone.clone(), alone, replica.broker());
+            assignment.learners.clear();
+            assignment.damaged.clear();
+        })
+    }
+
     pub(super) fn settled(&mut self, group: GroupId, version: u64, members: &[ReplicaId]) -> Result<Reply, Refusal> {
         let assignment = self.assignment(group)?;
         if assignment.version != version {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encoding::{self, FormatError};
 use super::facts::ClusterFacts;
-use super::state::Assignment;
+use super::state::{Assignment, EpochBegan};
 use crate::group::GroupId;
 
 /// A change of the metadata. `now` is the proposer's clock: applying reads none, so replicas cannot disagree.
@@ -83,6 +83,14 @@ pub enum Command {
     BeginEpoch {
         epoch: LogEpoch,
         tails: Vec<Offset>,
+    },
+    /// An operator gives these brokers up, and has groups go on from the one replica named of each, which alone is the group from now on.
+    /// If partitions are among them their logs may have lost their ends. All of it or nothing.
+    Recover {
+        lost: Vec<BrokerId>,
+        groups: Vec<(GroupId, ReplicaId)>,
+        epoch: Option<EpochBegan>,
+        now: WallMs,
     },
 }
 
@@ -201,6 +209,12 @@ mod tests {
             Command::Rebuild { group: GroupId::Registry(2), replica: ReplicaId::new(broker, 9) },
             Command::Settled { group: GroupId::Metadata, version: 8, members: vec![ReplicaId::FIRST] },
             Command::BeginEpoch { epoch: LogEpoch(2), tails: vec![Offset(1), Offset(1 << 40)] },
+            Command::Recover {
+                lost: vec![BrokerId(1), BrokerId(2)],
+                groups: vec![(group, ReplicaId::new(broker, 9))],
+                epoch: Some(EpochBegan { epoch: LogEpoch(3), tails: vec![Offset(7), Offset(u64::MAX)] }),
+                now,
+            },
         ]
     }
 

@@ -27,6 +27,11 @@ pub(super) enum Step {
         group: GroupId,
         which: prop::sample::Index,
     },
+    Recover {
+        group: GroupId,
+        which: prop::sample::Index,
+        lost: Vec<BrokerId>,
+    },
     /// The members are those of a set bit.
     Settled {
         group: GroupId,
@@ -51,6 +56,11 @@ impl Step {
                 let replicas = has_had(state, group);
                 let replica = if replicas.is_empty() { ReplicaId::FIRST } else { *which.get(&replicas) };
                 Command::Rebuild { group, replica }
+            }
+            Self::Recover { group, which, lost } => {
+                let replicas = has_had(state, group);
+                let replica = if replicas.is_empty() { ReplicaId::FIRST } else { *which.get(&replicas) };
+                Command::Recover { lost, groups: vec![(group, replica)], epoch: None, now: WallMs(7) }
             }
             Self::Settled { group, late, members } => {
                 let chosen = |at: &usize| members >> (at % 16) & 1 == 1;
@@ -97,6 +107,8 @@ pub(super) fn any_step() -> impl Strategy<Value = Step> {
         12 => (group(), late(), brokers(3), brokers(2), prop::option::weighted(0.1, broker()))
             .prop_map(|(group, late, voters, learners, leader)| Step::Assign { group, late, voters, learners, leader }),
         4 => (group(), any::<prop::sample::Index>()).prop_map(|(group, which)| Step::Rebuild { group, which }),
+        1 => (group(), any::<prop::sample::Index>(), brokers(2))
+            .prop_map(|(group, which, lost)| Step::Recover { group, which, lost }),
         8 => (group(), late(), any::<u16>()).prop_map(|(group, late, members)| Step::Settled { group, late, members }),
         1 => (0..4u32, prop::collection::vec((0..9u64).prop_map(Offset), 2..4))
             .prop_map(|(epoch, tails)| Step::Plain(Command::BeginEpoch { epoch: LogEpoch(epoch), tails })),

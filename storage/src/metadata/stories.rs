@@ -371,3 +371,44 @@ fn log_epochs_only_grow() {
     assert_eq!(metadata.ask(begin(3, &[7])), refused(Refusal::OtherPartitions { expected: 2, found: 1 }));
     assert_eq!(metadata.state.epochs.len(), 1);
 }
+
+#[test]
+fn who_is_given_up_is_gone_and_the_one_copy_that_is_left_is_the_group() {
+    let mut metadata = Metadata::of(3);
+    metadata.assign(&[0, 1, 2], &[]);
+    metadata.settle();
+    let recover = |lost: &[u32], replica, tails: &[u64]| Command::Recover {
+        lost: lost.iter().copied().map(BrokerId).collect(),
+        groups: vec![(GROUP, replica)],
+        epoch: Some(EpochBegan { epoch: LogEpoch(1), tails: tails.iter().copied().map(Offset).collect() }),
+        now: WallMs(5000),
+    };
+    let before = metadata.state.clone();
+    // All of it or nothing.
+    assert_eq!(
+        metadata.ask(recover(&[0, 1], ReplicaId::FIRST, &[1, 2])),
+        refused(Refusal::Removed { broker: BrokerId(0) })
+    );
+    assert_eq!(
+        metadata.ask(recover(&[1, 2], replica(0, 99), &[1, 2])),
+        refused(Refusal::UnknownReplica { group: GROUP, replica: replica(0, 99) })
+    );
+    assert_eq!(
+        metadata.ask(recover(&[0, 1, 2], ReplicaId::FIRST, &[1, 2])),
+        refused(Refusal::LastBroker { broker: BrokerId(2) })
+    );
+    assert_eq!(
+        metadata.ask(recover(&[1, 2], ReplicaId::FIRST, &[1])),
+        refused(Refusal::OtherPartitions { expected: 2, found: 1 })
+    );
+    assert_eq!(metadata.state, before);
+
+    for _ in 0..2 {
+        assert_eq!(metadata.ask(recover(&[1, 2], ReplicaId::FIRST, &[1, 2])), Reply::Done, "it may be repeated");
+        let alone = vec![ReplicaId::FIRST];
+        assert_eq!((&metadata.assignment().voters, &metadata.assignment().settled), (&alone, &alone));
+        assert_eq!(metadata.assignment().leader, BrokerId(0));
+        assert_eq!(metadata.state.brokers.keys().collect::<Vec<_>>(), [&BrokerId(0)]);
+        assert_eq!(metadata.state.epochs.len(), 1);
+    }
+}

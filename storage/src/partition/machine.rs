@@ -151,7 +151,7 @@ impl PartitionMachine {
 
     pub(super) fn reach(&self) -> Reach {
         let Position { tail, total, trim, .. } = self.position;
-        Reach { applied: self.applied, trim, tail, total }
+        Reach { applied: self.applied, trim, tail, total, nonce: self.history.nonce() }
     }
 }
 

@@ -12,6 +12,7 @@
 //! Rule: a batch is valid if its nonce is that of the latest `Open` before it and its first offset equals the tail. Every replica
 //! judges the same log, so they agree; and a reader that starts at any valid batch can judge those after it.
 
+mod ahead;
 mod apply;
 mod builder;
 mod chunk;

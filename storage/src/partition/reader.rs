@@ -21,7 +21,7 @@ use crate::log::{GroupLog, Payload};
 pub struct PartitionReader {
     pub(super) id: PartitionId,
     pub(super) engine: Arc<Engine>,
-    log: GroupLog,
+    pub(super) log: GroupLog,
     pub(super) shared: Arc<PartitionShared>,
 }
 

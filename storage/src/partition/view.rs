@@ -49,6 +49,8 @@ pub(crate) struct Reach {
     pub(crate) tail: Offset,
     /// Bytes of all records before the tail, trimmed ones included.
     pub(crate) total: u64,
+    /// The nonce in force after everything applied.
+    pub(crate) nonce: Option<Nonce>,
 }
 
 impl Reach {

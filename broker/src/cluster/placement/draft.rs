@@ -31,7 +31,9 @@ pub(super) struct Draft<'a> {
 impl<'a> Draft<'a> {
     pub fn of(state: &ClusterState, group: GroupId, present: &'a Assignment) -> Self {
         let lost = |replica: ReplicaId| standing(state, replica.broker()) == Standing::Lost;
-        let free = (present.is_settled() || present.replicas().any(lost)) && !present.voters.iter().copied().all(lost);
+        // Whoever plans leads the metadata, so there is a majority of that, whoever was to vote.
+        let has_voter = group == GroupId::Metadata || !present.voters.iter().copied().all(lost);
+        let free = (present.is_settled() || present.replicas().any(lost)) && has_voter;
         let learners = if group == GroupId::Metadata { &[][..] } else { &present.learners };
         let mut members: Vec<_> = present.voters.iter().chain(learners).map(|replica| replica.broker()).collect();
         // If only one keeps its vote, then the one that leads.

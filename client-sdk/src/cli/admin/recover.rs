@@ -1,18 +1,26 @@
 //! `anyport admin recover`: going on without a majority that is lost for good. It says what may be lost before it acts.
 
+use std::collections::BTreeSet;
 use std::io::BufRead;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
+use tokio::time::sleep;
 
 use super::super::args::Common;
 use super::super::exit::{Exit, Failure};
 use super::super::output;
-use super::super::tell::say;
-use super::args::Recover;
+use super::super::tell::{note, say};
+use super::args::{Reach, Recover};
 use crate::ClientCode;
+use crate::admin::OperatorError;
 use crate::protocol::message::admin::{GroupRecovery, RecoverPlan, Survivor};
 use crate::protocol::{BrokerId, ReplicaId};
+
+/// Brokers start anew, and a lease may have to end before its broker is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(common: &Common, options: Recover) -> Result<Exit, Failure> {
     let operator = options.reach.connect().await?;
@@ -33,14 +41,54 @@ pub(super) async fn run(common: &Common, options: Recover) -> Result<Exit, Failu
             "anyport admin recover, and type the id",
         ));
     }
-    operator.recover(&plan).await?;
+    carry_out(&options.reach, &plan).await?;
     say("the groups go on from the replicas named; next: anyport admin status");
     Ok(Exit::Done)
+}
+
+/// In rounds: the metadata goes first, then what it has to agree on, and brokers start anew in between.
+async fn carry_out(reach: &Reach, agreed: &RecoverPlan) -> Result<(), Failure> {
+    let lost: BTreeSet<_> = agreed.groups.iter().flat_map(|group| &group.lost).map(|lost| lost.broker()).collect();
+    let deadline = Instant::now() + PATIENCE;
+    let mut left = 0;
+    loop {
+        let trouble = match round(reach, &lost).await {
+            Ok(0) => return Ok(()),
+            Ok(groups) => {
+                if std::mem::replace(&mut left, groups) != groups {
+                    note("recovering", &format!("{groups} groups to go"), json!({ "groups": groups }));
+                }
+                format!("{groups} groups are still without a majority")
+            }
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() >= deadline {
+            let text = format!("not done within {} s: {trouble}", PATIENCE.as_secs());
+            return Err(Failure::new(Exit::Failed, text, "look at the plan as it is now: anyport admin recover"));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How many groups are still to be recovered. Only brokers that the operator has given up are: one that just starts anew is waited for.
+async fn round(reach: &Reach, lost: &BTreeSet<BrokerId>) -> Result<usize, OperatorError> {
+    let operator = reach.connect().await?;
+    let plan = operator.recover_plan().await?;
+    if plan.groups.is_empty() {
+        let status = operator.status().await?;
+        for broker in lost.iter().filter(|broker| status.broker(**broker).is_some_and(|record| !record.reached)) {
+            operator.remove(*broker).await?;
+        }
+    } else if plan.groups.iter().flat_map(|group| &group.lost).all(|replica| lost.contains(&replica.broker())) {
+        operator.recover(&plan).await?;
+    }
+    Ok(plan.groups.len())
 }
 
 /// The id of the cluster, typed: nobody does that by mistake.
 async fn is_confirmed(plan: &RecoverPlan) -> Result<bool, Failure> {
     say("if one of those brokers may come back, start it instead: then nothing is lost");
+    say("once given up, they must never start again on the data they have");
     say("to give them up, type the cluster's id, which stands in the first line:");
     let read = || {
         let mut line = String::new();
