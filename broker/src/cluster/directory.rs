@@ -9,6 +9,7 @@ use anyport_storage::metadata::{BrokerRecord, ClusterState, Refusal, Reply};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::blocking::in_place;
 use super::forming::{self, Announced, Introduction, addresses_of};
 use super::metadata_link::MetadataLink;
 use super::pulse::Health;
@@ -59,7 +60,7 @@ impl Whereabouts {
         let peers = addresses_of(directory, self.seat.broker);
         if peers != self.seat.peers {
             self.seat.peers = peers;
-            if let Err(error) = self.seat.save(&self.folder) {
+            if let Err(error) = in_place(|| self.seat.save(&self.folder)) {
                 tracing::warn!(%error, "keep where the others are");
             }
         }

@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::blocking::in_place;
 use super::group::{Group, GroupError, GroupParts};
 use super::inbox::RaftInbox;
 use super::leaders::Leaders;
@@ -335,7 +336,7 @@ pub(super) fn noted(store: &Store, group: GroupId) -> Result<Option<ReplicaId>, 
 /// Zero is none: no replica has that id.
 pub(super) fn note(store: &Store, group: GroupId, replica: Option<ReplicaId>) -> Result<(), ReplicaError> {
     let id = replica.map_or(0, |replica| replica.0).to_le_bytes();
-    store.put_local(&note_name(group), &id).map_err(|source| ReplicaError::Note { group, source })
+    in_place(|| store.put_local(&note_name(group), &id)).map_err(|source| ReplicaError::Note { group, source })
 }
 
 fn note_name(group: GroupId) -> String {
