@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::group::Group;
 use super::oversight::Overseen;
+use super::pulse::Health;
 use super::receiving::{self, Incoming};
 use super::timing::Pace;
 use super::types::{RaftVote, Snapshot, SnapshotData, SnapshotMeta, from_raft_id};
@@ -115,7 +116,13 @@ impl RaftInbox {
     }
 
     /// Oversees all replicas until it is told to stop: without it no leader sends heartbeats.
-    pub async fn oversee(self, timing: Timing, reached: watch::Receiver<BTreeSet<BrokerId>>, stop: CancellationToken) {
+    pub async fn oversee(
+        self,
+        timing: Timing,
+        reached: watch::Receiver<BTreeSet<BrokerId>>,
+        health: watch::Receiver<Health>,
+        stop: CancellationToken,
+    ) {
         let mut ticks = tokio::time::interval(Pace::from(timing).heartbeat);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut overseen = BTreeMap::new();
@@ -125,6 +132,10 @@ impl RaftInbox {
                 _ = ticks.tick() => {}
             }
             self.refresh(&mut overseen);
+            if health.borrow().is_stuck() {
+                overseen.values_mut().for_each(Overseen::on_stuck);
+                continue;
+            }
             let reached = reached.borrow().clone();
             for group in overseen.values_mut() {
                 group.on_heartbeat(&reached, Instant::now()).await;

@@ -1,6 +1,6 @@
 //! What the engine does not do by itself, done at every heartbeat for each group: it sends the heartbeats of all groups in one go,
-//! so that they share messages; it lets a replica stand for election only while that can be won; and it notices a leader that no
-//! majority answers.
+//! so that they share messages; it lets a replica stand for election only while that can be won; it notices a leader that no
+//! majority answers; and it has every leader step back while this broker is stuck.
 //!
 //! The engine has no pre-vote: a replica that stands in vain raises its term, and deposes a good leader when it is heard again. For
 //! the same reason one that was just started, or was cut off, first waits whether there is a leader, who needs a moment to find
@@ -88,6 +88,16 @@ pub(super) struct Overseen {
 impl Overseen {
     pub(super) fn new(group: Group) -> Self {
         Self { group, silent: None, can_win_since: None }
+    }
+
+    /// Called instead of [`Overseen::on_heartbeat`] while this broker is stuck. A leader that could sync nothing, and had nothing to, would
+    /// be believed in for ever by its heartbeats, and what is proposed to it would wait for its disk. So it is silent until others have
+    /// elected another, or it is well again.
+    pub(super) fn on_stuck(&mut self) {
+        // Well again, it first waits whether there is a leader.
+        self.can_win_since = None;
+        self.group.inner.raft.runtime_config().elect(false);
+        self.group.inner.oversight.note_quorum(false);
     }
 
     /// Called at every heartbeat, with the brokers that are reached.

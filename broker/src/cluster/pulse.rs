@@ -6,6 +6,7 @@
 //! group without a quorum never counts against the brokers that have it.
 
 use std::collections::BTreeMap;
+use std::mem::discriminant;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,12 +35,19 @@ const CANARY_ROW: &str = "canary";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     Well,
-    /// It has made no progress for the time of a lease: it lets the lease end, and is not ready.
+    /// It has made no progress for the time of a lease: it lets the lease end, leads nothing, sends its clients to others, and is not
+    /// ready. Until it makes progress again.
     Stuck {
         at: String,
     },
     /// The cluster has given it up.
     Removed,
+}
+
+impl Health {
+    pub fn is_stuck(&self) -> bool {
+        matches!(self, Self::Stuck { .. })
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -113,10 +121,10 @@ impl Pulse {
         }
     }
 
-    /// Being removed is final.
+    /// Being removed is final. Whoever is stuck stays so for the first reason; the log has the later ones.
     fn become_as(&self, health: Health) {
         self.parts.health.send_if_modified(|now| {
-            let changes = *now != health && *now != Health::Removed;
+            let changes = discriminant(now) != discriminant(&health) && *now != Health::Removed;
             if changes {
                 tracing::info!(?health, "health");
                 *now = health;

@@ -137,6 +137,8 @@ struct Starting {
     grants: ReadGrants,
     inbox: RaftInbox,
     leaders: Leaders,
+    /// Of a broker alone it never changes.
+    health: watch::Sender<Health>,
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -166,7 +168,8 @@ impl Starting {
     fn new(store: Store, options: GroupOptions, grants: ReadGrants) -> Self {
         let (tasks, stop) = (JoinSet::new(), CancellationToken::new());
         let inbox = RaftInbox::new(options.snapshot_folder.clone());
-        Self { store, options, grants, inbox, leaders: Leaders::default(), tasks, stop }
+        let (leaders, health) = (Leaders::default(), watch::Sender::new(Health::Well));
+        Self { store, options, grants, inbox, leaders, health, tasks, stop }
     }
 
     async fn alone(mut self, new: NewCluster) -> Result<Groups, StartError> {
@@ -217,7 +220,8 @@ impl Starting {
     }
 
     fn oversee(&mut self, timing: Timing, peers: &Peers) {
-        self.tasks.spawn(self.inbox.clone().oversee(timing, peers.reached(), self.stop.clone()));
+        let (reached, health) = (peers.reached(), self.health.subscribe());
+        self.tasks.spawn(self.inbox.clone().oversee(timing, reached, health, self.stop.clone()));
     }
 
     /// The first replica of the metadata makes its group, once.
@@ -265,7 +269,7 @@ impl Starting {
         placing.look(Instant::now());
         self.tasks.spawn(placing.run(self.stop.clone()));
 
-        let (health, healthy) = watch::channel(Health::Well);
+        let health = self.health.subscribe();
         let controller = Controller::new(metadata.clone(), state.clone());
         let operator = self.operator(&metadata, &running, &state);
         let restart = Arc::clone(&operator.restart);
@@ -285,7 +289,7 @@ impl Starting {
                     leaders: self.leaders.clone(),
                     peers: metadata.peers(),
                     roll,
-                    health,
+                    health: self.health.clone(),
                     unheard: Arc::default(),
                 };
                 Some(self.keep_with_others(many, pulse, controller, state.clone(), running.clone()))
@@ -297,7 +301,7 @@ impl Starting {
             registry,
             links,
             state,
-            health: healthy,
+            health,
             metadata,
             running,
             answers,

@@ -11,9 +11,10 @@ use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use openraft::{EntryPayload, Membership};
 
+use super::super::pulse::Health;
 use super::super::types::{RaftEntry, RaftVote, to_raft_id};
 use super::super::wire::{self, Answer, Asked, Request};
-use super::support::{Cluster, PARTITION, batch, publish, read_all, replica};
+use super::support::{Cluster, PARTITION, batch, caught_up, leads, publish, read_all, replica};
 
 /// Long enough for a sync, were there one.
 const A_WHILE: Duration = Duration::from_millis(300);
@@ -82,5 +83,21 @@ async fn nothing_is_acked_that_only_the_leader_has_on_its_disk() {
     publish(&cluster, &[0, 1, 2], 1, 10).await;
     assert_eq!(read_all(cluster.leader().await.handle()).len(), 2);
     followers[1].stuck.store(false, Ordering::Relaxed);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_broker_is_stuck_is_replaced_though_it_has_nothing_to_sync() {
+    let cluster = Cluster::with_partition(3).await;
+    let old = cluster.leader().await;
+    let others: Vec<_> = cluster.nodes.keys().copied().filter(|id| *id != old.id.0).collect();
+    old.stuck.store(true, Ordering::Relaxed);
+    old.health.send_replace(Health::Stuck { at: "the committer".to_owned() });
+    let leader = cluster.leader_among(&others).await;
+    publish(&cluster, &others, 0, 10).await;
+    old.stuck.store(false, Ordering::Relaxed);
+    old.health.send_replace(Health::Well);
+    caught_up(old, leader).await;
+    assert!(leads(leader), "the one that is well again leaves it in peace");
     cluster.shutdown().await;
 }

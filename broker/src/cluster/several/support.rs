@@ -14,7 +14,7 @@ use anyport_storage::metadata::Timing;
 use anyport_storage::{Bounds, GroupId, Step, Store, StoreOptions};
 use bytes::Bytes;
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +24,7 @@ use super::super::leadership::Leadership;
 use super::super::members::Members;
 use super::super::network::Network;
 use super::super::partition_machine::PartitionStateMachine;
+use super::super::pulse::Health;
 use super::super::registry_machine::RegistryStateMachine;
 use super::wires::Wires;
 use crate::partition::{
@@ -54,6 +55,8 @@ pub(super) struct Node {
     pub(super) shard: Option<Replica<Shard>>,
     /// Whether writes reach the disk and are never told.
     pub(super) stuck: Arc<AtomicBool>,
+    /// As it sees itself.
+    pub(super) health: watch::Sender<Health>,
     overseer: JoinSet<()>,
     stop: CancellationToken,
     pub(super) folder: TempDir,
@@ -102,8 +105,10 @@ impl Node {
         let wire = wires.plug(id, inbox.clone());
         let (reached, stop) = (wire.reached(), CancellationToken::new());
         let network = Network::new(Arc::new(wire) as Peers, u64::MAX);
-        let overseer = JoinSet::from_iter([inbox.clone().oversee(Timing::Lan, reached, stop.clone())]);
-        Self { id, store, inbox, network, partition: None, shard: None, stuck, overseer, stop, folder }
+        let health = watch::Sender::new(Health::Well);
+        let oversee = inbox.clone().oversee(Timing::Lan, reached, health.subscribe(), stop.clone());
+        let overseer = JoinSet::from_iter([oversee]);
+        Self { id, store, inbox, network, partition: None, shard: None, stuck, health, overseer, stop, folder }
     }
 
     fn parts<M>(&self, group: GroupId, machine: M, generation: u32) -> GroupParts<M> {
