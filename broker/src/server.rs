@@ -123,6 +123,7 @@ pub async fn start(config: &Config, metrics: PrometheusHandle, lost: Option<Lost
         tokens: TokenAuthority::new(groups.facts.cluster, &groups.facts.token_key)?,
         epochs: LogEpochs::new(groups.state.clone()),
         relaxed: config.fsync != Fsync::Always,
+        health: groups.health.clone(),
     });
     groups.serve(Serving::new(Arc::clone(&broker)));
 

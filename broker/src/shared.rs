@@ -5,8 +5,11 @@ use std::sync::Arc;
 use anyport_protocol::message::publish::{PublishBatch, Published};
 use anyport_protocol::{ClusterId, Code, Fault};
 use anyport_storage::registry::{Command, Refusal, Reply};
+use futures_util::future::{self, Either};
 use rustls::crypto::CryptoProvider;
+use tokio::sync::watch;
 
+use crate::cluster::Health;
 use crate::epochs::LogEpochs;
 use crate::identity::TokenAuthority;
 use crate::registry::RegistryHandle;
@@ -25,12 +28,28 @@ pub struct Broker {
     pub epochs: LogEpochs,
     /// Acks may come before the sync.
     pub relaxed: bool,
+    pub health: watch::Receiver<Health>,
 }
+
+/// A broker that is stuck looks about so often whether it is well again.
+pub(crate) const STUCK_RETRY_MS: u32 = 1000;
 
 impl Broker {
     /// Hands a batch to its partition before it returns, so that batches of one caller keep their order; the future is the outcome.
     pub fn publish(&self, batch: PublishBatch) -> impl Future<Output = Published> + Send + use<> {
-        self.partitions.publish(batch)
+        match self.not_stuck() {
+            Ok(()) => Either::Left(self.partitions.publish(batch)),
+            Err(fault) => Either::Right(future::ready(Published::Refused(fault))),
+        }
+    }
+
+    /// What another broker would do is refused while this one makes no progress.
+    pub fn not_stuck(&self) -> Result<(), Fault> {
+        if self.health.borrow().is_stuck() {
+            let text = "this broker makes no progress: its disk may hang; another broker takes this";
+            return Err(Fault::retry_after(Code::NotReady, STUCK_RETRY_MS, text));
+        }
+        Ok(())
     }
 
     /// Changes a client's record; a refusal comes back as the fault to answer with.

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::message::{DecodeError, Hello, PROTOCOL_VERSION, Pong, Refused, ToBroker, ToClient, Welcome};
+use anyport_protocol::message::{
+    DecodeError, GoAway, Hello, PROTOCOL_VERSION, Pong, Refused, ToBroker, ToClient, Welcome,
+};
 use anyport_protocol::{ClientId, Code, Fault, SessionEpoch};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -16,8 +18,10 @@ use tracing::field::Empty;
 use super::open::{Opening, Session};
 use super::table::{PUSHES, Push};
 use super::{open, touch};
+use crate::cluster::Health;
 use crate::feed::Trouble;
 use crate::net::{Connection, FrameReader, FrameWriter, ReadError};
+use crate::shared::STUCK_RETRY_MS;
 use crate::spans::number;
 use crate::{Broker, clock};
 
@@ -43,6 +47,7 @@ pub(super) struct Control {
     pub(super) touch_at: Option<Instant>,
     writer: FrameWriter,
     pushes_in: mpsc::Receiver<Push>,
+    health: watch::Receiver<Health>,
     troubles_in: mpsc::UnboundedReceiver<Trouble>,
     acks: FuturesUnordered<BoxFuture<'static, (u32, ToClient)>>,
 }
@@ -76,6 +81,9 @@ impl Control {
         writer.set_priority(CONTROL_PRIORITY);
         let (pushes, pushes_in) = mpsc::channel(PUSHES);
         let (troubles, troubles_in) = mpsc::unbounded_channel();
+        let mut health = broker.health.clone();
+        // Who comes to a broker that is stuck already is sent on like those that are there.
+        health.mark_changed();
         Self {
             broker,
             connection,
@@ -90,6 +98,7 @@ impl Control {
             touch_at: None,
             writer,
             pushes_in,
+            health,
             troubles_in,
             acks: FuturesUnordered::new(),
         }
@@ -101,6 +110,7 @@ impl Control {
             tokio::select! {
                 biased;
                 Some(push) = self.pushes_in.recv() => self.on_push(push).await,
+                Ok(()) = self.health.changed(), if self.client.is_some() => self.on_health().await,
                 Some(trouble) = self.troubles_in.recv() => self.on_trouble(trouble).await,
                 () = tokio::time::sleep_until(login_by), if self.client.is_none() => {
                     self.connection.close(Code::NotLoggedIn, "nobody logged in in time");
@@ -210,6 +220,14 @@ impl Control {
                 self.send(0, &ended.into()).await;
             }
             Push::GoAway(away) => self.send(0, &away.into()).await,
+        }
+    }
+
+    /// Whoever knows another broker leaves at once; whoever does not stays, and is served again when this one makes progress.
+    async fn on_health(&mut self) {
+        let is_stuck = self.health.borrow_and_update().is_stuck();
+        if is_stuck {
+            self.on_push(Push::GoAway(GoAway { reconnect_after_ms: STUCK_RETRY_MS })).await;
         }
     }
 

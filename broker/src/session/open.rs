@@ -87,6 +87,7 @@ impl Session {
 impl Control {
     pub(super) async fn on_open(&mut self, open: OpenSession) -> Result<Next, Fault> {
         let client = self.client()?;
+        self.broker.not_stuck()?;
         self.opening = None;
         let mut opening = opening(Arc::clone(&self.broker), client, open.epoch, open.nonce);
         let opened = match timeout(UNFENCED_AFTER, &mut opening).await {

@@ -104,7 +104,7 @@ impl TestGroups {
     }
 
     fn broker_of(&self, partitions: Partitions, registry: RegistryHandle, links: Links) -> Arc<Broker> {
-        let Groups { facts, state, .. } = &self.groups;
+        let Groups { facts, state, health, .. } = &self.groups;
         Arc::new(Broker {
             cluster: facts.cluster,
             partitions,
@@ -114,6 +114,7 @@ impl TestGroups {
             tokens: TokenAuthority::new(facts.cluster, &facts.token_key).expect("own key"),
             epochs: LogEpochs::new(state.clone()),
             relaxed: false,
+            health: health.clone(),
         })
     }
 

@@ -23,7 +23,7 @@ pub struct SubscriptionEnded {
     pub fault: Fault,
 }
 
-/// The broker is about to leave; open sessions elsewhere, or here again after the time.
+/// The broker is about to leave, or makes no progress; open sessions elsewhere, or here again after the time.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GoAway {
     pub reconnect_after_ms: u32,
