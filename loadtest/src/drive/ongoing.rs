@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Ongoing {
     pub publisher: Arc<Publisher>,
-    client: Client,
+    pub client: Client,
     stop: Arc<AtomicBool>,
     task: JoinHandle<Result<PublishReport>>,
 }

@@ -158,6 +158,14 @@ impl ClusterProcesses {
         added
     }
 
+    /// One more broker joins, its process in this environment.
+    pub async fn add_in(&mut self, environment: &[(String, String)]) -> Result<usize> {
+        let of_all = std::mem::replace(&mut self.options.broker.environment, environment.to_vec());
+        let added = self.add(&[]).await;
+        self.options.broker.environment = of_all;
+        added
+    }
+
     /// One more broker joins, at this address for the others.
     pub async fn add_on(&mut self, peer: SocketAddr, arguments: &[&str]) -> Result<usize> {
         let bundle = self.bundle(self.brokers.len()).await?;

@@ -14,3 +14,4 @@ mod recovering;
 mod replacing;
 mod roaming;
 mod scene;
+mod stuck;
