@@ -28,6 +28,7 @@ mod members;
 mod metadata_link;
 mod metadata_machine;
 mod network;
+mod noted;
 mod operator;
 mod oversight;
 mod partition_machine;
@@ -38,6 +39,8 @@ mod receiving;
 mod recovery;
 mod registry_machine;
 mod replicas;
+#[cfg(test)]
+mod replicas_stories;
 mod report;
 mod seat;
 mod sending;

@@ -1,8 +1,8 @@
 //! The replicas this broker has: started and stopped as the metadata's assignments say.
 //!
 //! One task owns them and looks whenever the metadata changes. Which replica the data of a group in the store belong to is a row
-//! of the broker's own, written before the replica has any: data of another replica, of an earlier generation or of one that has
-//! moved away, are wiped first, and only because an assignment says so.
+//! of the broker's own ([`super::noted`]): data of another replica, of an earlier generation or of one that has moved away, are
+//! wiped first, and only because an assignment says so that the cluster has confirmed since this start.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -17,13 +17,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::blocking::in_place;
 use super::group::{Group, GroupError, GroupParts};
 use super::inbox::RaftInbox;
 use super::leaders::Leaders;
 use super::leadership::Leadership;
 use super::metadata_link::MetadataLink;
 use super::network::Network;
+use super::noted::{Noted, Step};
 use super::partition_machine::PartitionStateMachine;
 use super::registry_machine::{Ended, RegistryStateMachine};
 use crate::partition::{
@@ -112,6 +112,11 @@ struct Owned {
 
 pub(super) struct Replicas {
     parts: ReplicaParts,
+    /// What this process has drawn at its start. None of a broker alone: nobody but itself changes its metadata.
+    start: Option<u64>,
+    /// The metadata here tell of this start, so they are no older than it: see [`Replicas::look`].
+    is_confirmed: bool,
+    ending: CancellationToken,
     owned: BTreeMap<GroupId, Owned>,
     told: watch::Sender<Arc<RunningReplicas>>,
     /// Damaged replicas that another generation was asked for, so that it is asked for once.
@@ -127,17 +132,22 @@ pub(super) fn wanted(me: BrokerId, assignment: &Assignment) -> Option<ReplicaId>
 }
 
 impl Replicas {
-    pub(super) fn new(parts: ReplicaParts) -> (Self, watch::Receiver<Arc<RunningReplicas>>) {
+    pub(super) fn new(
+        parts: ReplicaParts,
+        start: Option<u64>,
+        ending: CancellationToken,
+    ) -> (Self, watch::Receiver<Arc<RunningReplicas>>) {
         let (told, seen) = watch::channel(Arc::default());
-        (Self { parts, owned: BTreeMap::new(), told, reported: BTreeSet::new(), reports: JoinSet::new() }, seen)
+        let (owned, reported, reports) = (BTreeMap::new(), BTreeSet::new(), JoinSet::new());
+        (Self { parts, start, is_confirmed: false, ending, owned, told, reported, reports }, seen)
     }
 
-    /// Follows the metadata until it is told to stop, then stops every replica.
-    pub(super) async fn run(mut self, mut state: watch::Receiver<Arc<ClusterState>>, stop: CancellationToken) {
+    /// Follows the metadata until it is told to end, then stops every replica.
+    pub(super) async fn run(mut self, mut state: watch::Receiver<Arc<ClusterState>>) {
         let mut failed = false;
         loop {
             tokio::select! {
-                () = stop.cancelled() => break,
+                () = self.ending.cancelled() => break,
                 changed = state.changed() => if changed.is_err() { break },
                 () = tokio::time::sleep(TRY_AGAIN), if failed => {}
             }
@@ -148,14 +158,26 @@ impl Replicas {
         self.shutdown().await;
     }
 
+    /// This broker announces itself at each start, with what it has drawn. A state in which that stands was agreed upon since, with all
+    /// that came before; and the states that follow here are newer still.
+    fn look(&mut self, state: &ClusterState) {
+        let record = state.brokers.get(&self.parts.me);
+        self.is_confirmed |= self.start.is_none_or(|start| record.is_some_and(|record| record.start == start));
+    }
+
     /// Starts and stops what the assignments say; the first failure does not keep it from the rest.
     pub(super) async fn become_as(&mut self, state: &ClusterState) -> Result<(), ReplicaError> {
+        self.look(state);
         let mut outcome = Ok(());
         for (group, assignment) in &state.assignments {
             if *group == GroupId::Metadata {
                 continue;
             }
             if let Err(error) = self.become_one(*group, assignment).await {
+                if self.ending.is_cancelled() {
+                    // Cut short, and taken up at the next start.
+                    return Err(error);
+                }
                 tracing::error!(%group, %error, "have the replica that is assigned");
                 outcome = outcome.and(Err(error));
             }
@@ -171,42 +193,63 @@ impl Replicas {
 
     async fn become_one(&mut self, group: GroupId, assignment: &Assignment) -> Result<(), ReplicaError> {
         let wanted = wanted(self.parts.me, assignment);
-        if self.owned.get(&group).map(|owned| owned.running.group.replica()) == wanted {
+        let running = self.owned.get(&group).map(|owned| owned.running.group.replica());
+        if running.is_some() && running == wanted {
             return Ok(());
         }
+        let mut noted = Noted::read(&self.parts.store, group)?;
+        loop {
+            let is_damaged = self.parts.store.damaged().contains(&group);
+            match noted.step(wanted, self.is_confirmed, is_damaged) {
+                Step::Nothing => return Ok(()),
+                Step::Note(replica) => noted = self.note(group, noted.with(replica))?,
+                Step::Run(replica) => return self.have(group, replica).await.map(drop),
+                Step::Create => {
+                    let running = self.have(group, ReplicaId::FIRST).await?;
+                    running.initialize().await?;
+                    return self.note(group, noted.with(ReplicaId::FIRST)).map(drop);
+                }
+                Step::Wipe => noted = self.give_up(group, noted).await?,
+                Step::Replace(replica) => {
+                    self.ask_for_another(group, replica, is_damaged);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn note(&self, group: GroupId, noted: Noted) -> Result<Noted, ReplicaError> {
+        noted.write(&self.parts.store, group)?;
+        Ok(noted)
+    }
+
+    async fn have(&mut self, group: GroupId, replica: ReplicaId) -> Result<Group, ReplicaError> {
+        let owned = self.start(group, replica).await?;
+        let running = owned.running.group.clone();
+        self.owned.insert(group, owned);
+        Ok(running)
+    }
+
+    /// Stops the replica, if it runs, and wipes its data.
+    async fn give_up(&mut self, group: GroupId, noted: Noted) -> Result<Noted, ReplicaError> {
         if let Some(owned) = self.owned.remove(&group) {
             // First, so that nobody takes it up again, and that nobody's handle keeps its data from being wiped.
             self.tell();
             self.stop(group, owned).await;
         }
-        let noted = noted(&self.parts.store, group)?;
-        if noted.is_some() && noted != wanted {
-            tracing::info!(%group, replica = ?noted, "the replica is no longer assigned; its data are wiped");
-            self.wipe(group).await?;
-        }
-        let Some(replica) = wanted else { return Ok(()) };
-        if self.parts.store.damaged().contains(&group) {
-            self.report_damage(group, replica);
-            return Ok(());
-        }
-        let is_new = noted != Some(replica);
-        if is_new && replica != ReplicaId::FIRST {
-            note(&self.parts.store, group, Some(replica))?;
-        }
-        let owned = self.start(group, replica).await?;
-        let running = owned.running.group.clone();
-        self.owned.insert(group, owned);
-        if is_new && replica == ReplicaId::FIRST {
-            // It begins its group, once: noted before that, it would not after a crash.
-            running.initialize().await?;
-            note(&self.parts.store, group, Some(replica))?;
-        }
-        Ok(())
+        tracing::info!(%group, replica = ?noted.has, "the replica is no longer assigned; its data are wiped");
+        let noted = self.note(group, noted.wiping())?;
+        self.wipe(group).await?;
+        self.note(group, noted.wiped())
     }
 
-    fn report_damage(&mut self, group: GroupId, replica: ReplicaId) {
+    fn ask_for_another(&mut self, group: GroupId, replica: ReplicaId, is_damaged: bool) {
         if self.reported.insert(replica) {
-            tracing::error!(%group, %replica, "the replica is damaged; it is rebuilt from the others under a new name");
+            if is_damaged {
+                tracing::error!(%group, %replica, "the replica is damaged; it is rebuilt from the others under a new name");
+            } else {
+                tracing::info!(%group, %replica, "the replica was wiped here before; if it is to be here, then under a new name");
+            }
             let metadata = self.parts.metadata.clone();
             self.reports.spawn(async move { metadata.propose_until_done(Command::Rebuild { group, replica }).await });
         }
@@ -315,32 +358,18 @@ impl Replicas {
         let by = tokio::time::Instant::now() + IN_USE_MAX;
         loop {
             let store = self.parts.store.clone();
-            match blocking(move || store.reset_group(group)).await {
-                Ok(()) => return note(&self.parts.store, group, None),
-                Err(StoreError::InUse { .. }) if tokio::time::Instant::now() < by => {
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                }
+            let in_use = match blocking(move || store.reset_group(group)).await {
+                Ok(()) => return Ok(()),
+                Err(source @ StoreError::InUse { .. }) => source,
                 Err(source) => return Err(ReplicaError::Wipe { group, source }),
+            };
+            tokio::select! {
+                () = self.ending.cancelled() => return Err(ReplicaError::Wipe { group, source: in_use }),
+                () = tokio::time::sleep_until(by) => return Err(ReplicaError::Wipe { group, source: in_use }),
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
     }
-}
-
-/// Which replica of the group the store's data are of.
-pub(super) fn noted(store: &Store, group: GroupId) -> Result<Option<ReplicaId>, ReplicaError> {
-    let note = store.local(&note_name(group)).map_err(|source| ReplicaError::Note { group, source })?;
-    let id = note.and_then(|note| note.try_into().ok()).map(|id| ReplicaId(u64::from_le_bytes(id)));
-    Ok(id.filter(|id| id.0 != 0))
-}
-
-/// Zero is none: no replica has that id.
-pub(super) fn note(store: &Store, group: GroupId, replica: Option<ReplicaId>) -> Result<(), ReplicaError> {
-    let id = replica.map_or(0, |replica| replica.0).to_le_bytes();
-    in_place(|| store.put_local(&note_name(group), &id)).map_err(|source| ReplicaError::Note { group, source })
-}
-
-fn note_name(group: GroupId) -> String {
-    format!("replica-of-{group}")
 }
 
 /// Says who leads, as soon as this replica knows, and when the replica has died.

@@ -23,12 +23,13 @@ use super::leaders::Leaders;
 use super::metadata_link::MetadataLink;
 use super::metadata_machine::MetadataStateMachine;
 use super::network::Network;
+use super::noted::Noted;
 use super::operator::Operator;
 use super::placing::Placing;
 use super::pulse::{Health, Pulse, PulseParts};
 use super::recovery::{self, ForceError};
 use super::registry_machine::Ended;
-use super::replicas::{ReplicaError, ReplicaParts, Replicas, RunningReplicas, follow, note, noted};
+use super::replicas::{ReplicaError, ReplicaParts, Replicas, RunningReplicas, follow};
 use super::seat::Seat;
 use super::stewards::Stewards;
 use crate::feed::ReadGrants;
@@ -162,6 +163,8 @@ struct Known {
     network: Network,
     state: watch::Receiver<Arc<ClusterState>>,
     facts: ClusterFacts,
+    /// What this process has announced itself with. None of a broker alone, which announces itself to nobody.
+    start: Option<u64>,
 }
 
 impl Starting {
@@ -181,7 +184,7 @@ impl Starting {
         let proposed = new.facts(self.options.partitions, self.options.registry_shards);
         let facts = facts::agree(&group, state.clone(), proposed).await?;
         let answers = self.answers(&state);
-        let known = Known { metadata: MetadataLink::new(group, peers), network, state, facts };
+        let known = Known { metadata: MetadataLink::new(group, peers), network, state, facts, start: None };
         let groups = self.finish(BrokerId::FIRST, known, answers, None).await?;
         groups.all_open().await?;
         Ok(groups)
@@ -203,7 +206,8 @@ impl Starting {
             None => facts::wait(&group, state.clone()).await?,
         };
         self.tasks.spawn(whereabouts.run(self.stop.clone()));
-        let known = Known { metadata: MetadataLink::new(group, peers), network, state, facts };
+        let (metadata, start) = (MetadataLink::new(group, peers), Some(introduction.start));
+        let known = Known { metadata, network, state, facts, start };
         let me = seat.broker;
         let many = Many { endpoint, introduction, peers: seat.peers, links };
         self.finish(me, known, answers, Some(many)).await
@@ -236,11 +240,12 @@ impl Starting {
         let group = Group::start(GroupParts { log, machine, replica, timing, network }).await?;
         self.inbox.insert(&group);
         self.tasks.spawn(follow(group.clone(), self.leaders.clone(), self.stop.clone()));
-        if noted(&self.store, GroupId::Metadata)? != Some(replica) {
+        let noted = Noted::read(&self.store, GroupId::Metadata)?;
+        if noted.has != Some(replica) {
             if replica == ReplicaId::FIRST {
                 group.initialize().await?;
             }
-            note(&self.store, GroupId::Metadata, Some(replica))?;
+            noted.with(replica).write(&self.store, GroupId::Metadata)?;
         }
         Ok(group)
     }
@@ -252,17 +257,17 @@ impl Starting {
         answers: Arc<ClusterAnswers>,
         many: Option<Many>,
     ) -> Result<Groups, StartError> {
-        let Known { metadata, network, state, facts } = known;
+        let Known { metadata, network, state, facts, start } = known;
         let links = Links { own: me, peers: metadata.peers(), leaders: self.leaders.clone(), ..Links::alone() };
         let partitions = Partitions::new(facts.partitions, links.clone(), self.grants.clone());
         let registry = RegistryHandle::new(facts.registry_shards, links.clone(), self.grants.clone());
         let (ended, ended_in) = mpsc::channel(ENDED_MAX);
         let parts = self.replica_parts(&metadata, network, ended, &partitions, &registry, facts.timing).await;
-        let (mut replicas, running) = Replicas::new(parts);
+        let (mut replicas, running) = Replicas::new(parts, start, self.stop.clone());
         let began = replicas.become_as(&Arc::clone(&state.borrow())).await;
         // What a broker alone cannot start nobody else has.
         began.or_else(|error| if many.is_some() { Ok(()) } else { Err(error) })?;
-        self.tasks.spawn(replicas.run(state.clone(), self.stop.clone()));
+        self.tasks.spawn(replicas.run(state.clone()));
         self.tasks.spawn(directory::tell_replicas(me, state.clone(), links.replicas.clone(), self.stop.clone()));
         let (roll, rolled) = watch::channel(None);
         let mut placing = Placing::new(running.clone(), rolled, partitions.clone(), registry.clone(), many.is_none());

@@ -9,7 +9,8 @@ use openraft::{Membership, Vote};
 use serde::{Deserialize, Serialize};
 
 use crate::cluster::encoding::{BadStored, decode_vote, encode_membership, encode_vote};
-use crate::cluster::replicas::{ReplicaError, noted};
+use crate::cluster::noted::Noted;
+use crate::cluster::replicas::ReplicaError;
 
 /// The row that says what is to be done at the next start.
 const ROW: &str = "recovery";
@@ -45,7 +46,7 @@ impl Forced {
 /// Durable when it returns. `None` if one of them is not as the plan says.
 pub(super) fn note(store: &Store, forced: &[Forced]) -> Result<Option<()>, ForceError> {
     for one in forced {
-        if noted(store, one.group)? != Some(one.replica) || !one.is_at_its_end(&store.log(one.group)) {
+        if Noted::read(store, one.group)?.has != Some(one.replica) || !one.is_at_its_end(&store.log(one.group)) {
             return Ok(None);
         }
     }
