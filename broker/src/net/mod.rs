@@ -1,6 +1,5 @@
 //! QUIC and TLS: the only place that knows quinn. Everything above deals in connections, frames and streams of frames.
 
-mod cluster;
 mod connection;
 mod endpoint;
 mod peer;
@@ -8,11 +7,11 @@ mod pipe;
 mod streams;
 mod tls;
 
-pub use cluster::{BROKER_NAME, BundleError, BundleProblem, ClusterIdentity, OPERATOR_NAME};
 pub use connection::{Attempt, Connection, Listener, UnknownStream};
 pub use endpoint::{BindError, EndpointOptions, Keys, bind};
 pub use peer::{
-    Goodbye, HandshakeError, OpenError, PeerAttempt, PeerConnection, PeerSocket, Purpose, UnreadFrame, UnreadStream,
+    BROKER_NAME, BundleError, BundleProblem, ClusterIdentity, Goodbye, HandshakeError, OPERATOR_NAME, OpenError,
+    PeerAttempt, PeerConnection, PeerSocket, Purpose, UnreadFrame, UnreadStream,
 };
 pub use pipe::pipe;
 pub use streams::{FrameReader, FrameWriter, ReadError, WriteError};

@@ -16,8 +16,9 @@ use rustls::server::{NoServerSessionStorage, ParsedCertificate, VerifierBuilderE
 use rustls::sign::CertifiedKey;
 use rustls::{CertificateError, RootCertStore};
 
-use super::{BindError, Identity, Keys, Purpose};
+use super::Purpose;
 use crate::crypto_provider;
+use crate::net::{BindError, Identity, Keys};
 
 /// A name in every broker's certificate, and the one that brokers look for in each other's. Its other names are for clients.
 pub const BROKER_NAME: &str = "broker.anyport.internal";
