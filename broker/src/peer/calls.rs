@@ -208,3 +208,72 @@ impl Drop for Asked {
         self.common.calls().forget(self.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use anyport_protocol::message::FrameBuffer;
+
+    use super::*;
+    use crate::peer::frames::SHORT_BYTES_MAX;
+
+    fn why() -> Arc<str> {
+        "the end".into()
+    }
+
+    /// The requests' numbers of what goes out next.
+    fn taken(calls: &mut Calls) -> Vec<u32> {
+        let Some((out, _)) = calls.take() else { return Vec::new() };
+        let mut frames = FrameBuffer::new(SHORT_BYTES_MAX);
+        frames.extend(&out);
+        std::iter::from_fn(|| frames.next_frame().expect("own frames")).map(|(header, _)| header.request).collect()
+    }
+
+    #[test]
+    fn what_is_queued_goes_out_as_one_piece_in_its_order() {
+        let mut calls = Calls::default();
+        let mut answers: Vec<_> = (0..3).map(|_| calls.ask(Call::Raft, b"body").expect("room").1).collect();
+        calls.answer(FrameType::Given, 77, b"an answer", None);
+        assert_eq!(taken(&mut calls), [0, 1, 2, 77]);
+        assert!(taken(&mut calls).is_empty());
+        calls.answered(1, Ok(Bytes::from_static(b"1")));
+        assert_eq!(answers[1].try_recv().expect("answered"), Ok(Bytes::from_static(b"1")));
+        assert!(answers[0].try_recv().is_err());
+    }
+
+    #[test]
+    fn at_the_end_only_what_was_handed_over_may_have_been_heard() {
+        let mut calls = Calls::default();
+        let (_, mut heard) = calls.ask(Call::Propose, b"").expect("room");
+        taken(&mut calls);
+        let (_, mut unheard) = calls.ask(Call::Propose, b"").expect("room");
+        calls.end(&why());
+        assert_eq!(heard.try_recv().expect("told"), Err(Failure::Lost(why())));
+        assert_eq!(unheard.try_recv().expect("told"), Err(Failure::NotSent(why())));
+        assert_eq!(calls.ask(Call::Propose, b"").expect_err("over"), Failure::NotSent(why()));
+        assert!(taken(&mut calls).is_empty());
+    }
+
+    #[test]
+    fn a_number_that_still_waits_is_not_given_again() {
+        let mut calls = Calls::default();
+        let (_, mut patient) = calls.ask(Call::Raft, b"").expect("room");
+        calls.next = 1 << 32;
+        let (second, _answer) = calls.ask(Call::Raft, b"").expect("room");
+        assert_eq!(second, (1 << 32) + 1);
+        // Nor does who gives up take another's place away.
+        calls.forget(1);
+        assert_eq!(calls.waiting.len(), 2);
+        calls.answered(0, Ok(Bytes::new()));
+        assert_eq!(patient.try_recv().expect("answered"), Ok(Bytes::new()));
+    }
+
+    #[test]
+    fn what_a_slow_connection_holds_is_bounded() {
+        let mut calls = Calls::default();
+        let full = || calls.ask(Call::Raft, &[0; SHORT_BYTES_MAX]);
+        let asked = std::iter::repeat_with(full).take_while(Result::is_ok).count();
+        assert!((500..=512).contains(&asked), "{asked} of 16 KiB");
+        let refusals = std::iter::repeat_with(|| calls.answer(FrameType::Refused, 0, &[0; 1024], None));
+        assert!((8_000..9_000).contains(&refusals.take_while(|is_bounded| *is_bounded).count()));
+    }
+}

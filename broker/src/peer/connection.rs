@@ -1,23 +1,17 @@
 //! One connection with another broker, once both have greeted: the tasks that read and write it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyport_protocol::limits::FRAME_BYTES_MAX;
 use anyport_protocol::{BrokerId, Code, Fault};
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
-use super::calls::{Common, Failure, busy};
-use super::frames::{CALL_BYTES_MAX, FrameType, SHORT_BYTES_MAX, decode_answer, encode_answer};
+use super::answering::Answering;
+use super::calls::{Common, Failure};
+use super::frames::{CALL_BYTES_MAX, FrameType, SHORT_BYTES_MAX, decode_answer};
 use super::{Answers, Call, PeerKey, PeerStream, PeerStreamKind};
-use crate::net::{
-    FrameReader, FrameWriter, Goodbye, OpenError, PeerConnection, Purpose, ReadError, UnreadFrame, UnreadStream,
-};
-
-/// A stream says what it is for at once.
-const OPENING_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::net::{FrameReader, FrameWriter, Goodbye, OpenError, PeerConnection, ReadError};
 
 /// Above all other streams of the connection.
 const COMMON_PRIORITY: i32 = 1;
@@ -29,8 +23,8 @@ pub(super) enum Other {
     Newcomer(PeerKey),
 }
 
-/// A connection that both sides use; clones share it.
-#[derive(Clone, Debug)]
+/// A connection that both sides use.
+#[derive(Debug)]
 pub(super) struct Connected {
     pub(super) wire: PeerConnection,
     pub(super) common: Arc<Common>,
@@ -38,7 +32,7 @@ pub(super) struct Connected {
 
 /// Why a task of a connection has ended.
 #[derive(Debug)]
-enum Ended {
+pub(super) enum Ended {
     /// The connection is gone; QUIC knows why.
     Gone,
     /// We hang up.
@@ -58,18 +52,22 @@ impl From<ReadError> for Ended {
 }
 
 impl Connected {
-    pub(super) fn new(wire: PeerConnection) -> Self {
-        Self { wire, common: Arc::new(Common::new()) }
+    pub(super) fn new(wire: PeerConnection) -> Arc<Self> {
+        Arc::new(Self { wire, common: Arc::new(Common::new()) })
     }
 
     /// Asks one question. A short one is queued before this returns.
-    pub(super) fn ask(&self, call: Call, body: Bytes) -> impl Future<Output = Result<Bytes, Failure>> + Send + use<> {
+    pub(super) fn ask(
+        self: &Arc<Self>,
+        call: Call,
+        body: Bytes,
+    ) -> impl Future<Output = Result<Bytes, Failure>> + Send + use<> {
         let asked = (body.len() <= SHORT_BYTES_MAX).then(|| self.common.ask(call, &body));
-        let wire = self.wire.clone();
+        let this = Arc::clone(self);
         async move {
             match asked {
                 Some(asked) => asked?.await,
-                None => ask_alone(&wire, call, body).await,
+                None => ask_alone(&this.wire, call, body).await,
             }
         }
     }
@@ -83,7 +81,7 @@ impl Connected {
 
     /// Serves the connection until it ends, and says why it did. `reader` and `writer` are its common stream, after the greetings.
     pub(super) async fn run(
-        &self,
+        self: &Arc<Self>,
         other: Other,
         answers: Arc<dyn Answers>,
         reader: FrameReader,
@@ -91,12 +89,12 @@ impl Connected {
     ) -> Arc<str> {
         writer.set_priority(COMMON_PRIORITY);
         let ends = EndsCalls(&self.common);
-        let side = Side { connected: self.clone(), other, answers };
+        let answering = Arc::new(Answering { connected: Arc::clone(self), other, answers });
         let mut tasks = JoinSet::new();
         tasks.spawn(write_common(Arc::clone(&self.common), writer));
-        tasks.spawn(side.clone().read_common(reader));
-        tasks.spawn(side.clone().accept_streams());
-        tasks.spawn(side.accept_answers());
+        tasks.spawn(Arc::clone(&answering).read_common(reader));
+        tasks.spawn(Arc::clone(&answering).accept_streams());
+        tasks.spawn(answering.accept_answers());
         let ended = match tasks.join_next().await {
             Some(Ok(ended)) => ended,
             _ => Ended::HangUp(Goodbye::Stopping, "a task of the connection failed".to_owned()),
@@ -169,178 +167,4 @@ async fn write_common(common: Arc<Common>, mut writer: FrameWriter) -> Ended {
         }
         drop(permits);
     }
-}
-
-/// What the reading tasks of a connection need.
-#[derive(Clone, Debug)]
-struct Side {
-    connected: Connected,
-    other: Other,
-    answers: Arc<dyn Answers>,
-}
-
-impl Side {
-    async fn read_common(self, mut reader: FrameReader) -> Ended {
-        let mut answering = JoinSet::new();
-        loop {
-            let (header, body) = match reader.next().await {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return Ended::HangUp(Goodbye::Malformed, "the common stream was finished".to_owned()),
-                Err(error) => return error.into(),
-            };
-            while answering.try_join_next().is_some() {}
-            if let Some(FrameType::Question(call)) = FrameType::from_number(header.message_type) {
-                match self.connected.common.permit() {
-                    Some(permit) => {
-                        drop(answering.spawn(self.clone().answer_short(call, header.request, body, permit)));
-                    }
-                    None => {
-                        if !self.refuse_short(header.request, busy("too many questions are under way")) {
-                            return Ended::HangUp(
-                                Goodbye::Overfull,
-                                "questions come, and no answer is read".to_owned(),
-                            );
-                        }
-                    }
-                }
-                continue;
-            }
-            match decode_answer(header.message_type, body) {
-                Ok(Some(answer)) => self.connected.common.answered(header.request, answer),
-                Ok(None) => return out_of_place(header.message_type),
-                Err(error) => return ReadError::from(error).into(),
-            }
-        }
-    }
-
-    async fn answer_short(self, call: u16, request: u32, body: Bytes, permit: OwnedSemaphorePermit) {
-        let answer = self.answer(call, body).await;
-        let (frame_type, body) = encode_answer(answer);
-        if body.len() <= SHORT_BYTES_MAX {
-            self.connected.common.answer(frame_type, request, &body, Some(permit));
-        } else if let Err(error) = self.connected.wire.tell(frame_type.number(), request, body).await {
-            tracing::debug!(%error, "answer a peer");
-        }
-    }
-
-    fn refuse_short(&self, request: u32, fault: Fault) -> bool {
-        let (frame_type, body) = encode_answer(Err(fault));
-        self.connected.common.answer(frame_type, request, &body, None)
-    }
-
-    async fn accept_streams(self) -> Ended {
-        let mut streams = JoinSet::new();
-        loop {
-            let stream = tokio::select! {
-                stream = self.connected.wire.accept() => stream,
-                Some(served) = streams.join_next(), if !streams.is_empty() => match served {
-                    Ok(Some(ended)) => return ended,
-                    _ => continue,
-                },
-            };
-            match stream {
-                Ok(stream) => drop(streams.spawn(self.clone().serve(stream))),
-                Err(_) => return Ended::Gone,
-            }
-        }
-    }
-
-    /// Some when the connection must end.
-    async fn serve(self, mut stream: UnreadStream) -> Option<Ended> {
-        let opening = tokio::time::timeout(OPENING_TIMEOUT, stream.first_frame(first_frame_limit)).await;
-        let (header, body) = match opening {
-            Ok(Ok(opening)) => opening,
-            // Whoever opened it has thought better of it.
-            Ok(Err(ReadError::Gone(_))) => return None,
-            Ok(Err(error)) => return Some(error.into()),
-            Err(_) => return Some(Ended::HangUp(Goodbye::Silent, "a stream says nothing".to_owned())),
-        };
-        match FrameType::from_number(header.message_type) {
-            Some(FrameType::Question(call)) => self.answer_alone(call, body, stream).await,
-            Some(FrameType::Opening(kind)) => self.serve_stream(kind, body, stream).await,
-            _ => return Some(out_of_place(header.message_type)),
-        }
-        None
-    }
-
-    async fn answer_alone(self, call: u16, body: Bytes, stream: UnreadStream) {
-        let permit = self.connected.common.permit();
-        let answer = match &permit {
-            Some(_) => self.answer(call, body).await,
-            None => Err(busy("too many questions are under way")),
-        };
-        let (frame_type, body) = encode_answer(answer);
-        if let Err(error) = stream.answer(frame_type.number(), body).await {
-            tracing::debug!(%error, "answer a peer");
-        }
-    }
-
-    /// A kind that is not known, or not here, is answered by the stream's end.
-    async fn serve_stream(self, kind: u16, opening: Bytes, stream: UnreadStream) {
-        let (reader, mut writer) = stream.into_frames(FRAME_BYTES_MAX);
-        match (PeerStreamKind::from_number(kind), self.other) {
-            (Some(kind), Other::Broker(from)) if self.connected.wire.purpose() == Purpose::Peer => {
-                self.answers.stream(from, kind, PeerStream { reader, writer, opening }).await;
-            }
-            _ => writer.reset(),
-        }
-    }
-
-    async fn accept_answers(self) -> Ended {
-        let mut answers = JoinSet::new();
-        loop {
-            let told = tokio::select! {
-                told = self.connected.wire.told() => told,
-                Some(read) = answers.join_next(), if !answers.is_empty() => match read {
-                    Ok(Some(ended)) => return ended,
-                    _ => continue,
-                },
-            };
-            let Ok(told) = told else { return Ended::Gone };
-            answers.spawn(read_answer(told, Arc::clone(&self.connected.common)));
-        }
-    }
-
-    async fn answer(&self, call: u16, body: Bytes) -> Result<Bytes, Fault> {
-        let Some(known) = Call::from_number(call) else {
-            return Err(Fault::new(Code::UnknownMessage, format!("call {call} is not known to this version")));
-        };
-        let answer = match self.other {
-            Other::Broker(from) => self.answers.call(from, known, body).await?,
-            Other::Newcomer(key) => self.answers.newcomer(key, known, body).await?,
-        };
-        if answer.len() > CALL_BYTES_MAX {
-            let text = format!("an answer of {} bytes to {known:?}, where {CALL_BYTES_MAX} are allowed", answer.len());
-            tracing::error!("{text}");
-            return Err(Fault::new(Code::LimitPassed, text));
-        }
-        Ok(answer)
-    }
-}
-
-/// Some when the connection must end.
-async fn read_answer(told: UnreadFrame, common: Arc<Common>) -> Option<Ended> {
-    let (header, body) = match told.read(CALL_BYTES_MAX).await {
-        Ok(frame) => frame,
-        Err(ReadError::Gone(_)) => return None,
-        Err(error) => return Some(error.into()),
-    };
-    match decode_answer(header.message_type, body) {
-        Ok(Some(answer)) => common.answered(header.request, answer),
-        Ok(None) => return Some(out_of_place(header.message_type)),
-        Err(error) => return Some(ReadError::from(error).into()),
-    }
-    None
-}
-
-fn first_frame_limit(message_type: u16) -> Option<usize> {
-    match FrameType::from_number(message_type)? {
-        FrameType::Question(_) => Some(CALL_BYTES_MAX),
-        FrameType::Opening(_) => Some(FRAME_BYTES_MAX),
-        _ => None,
-    }
-}
-
-fn out_of_place(message_type: u16) -> Ended {
-    Ended::HangUp(Goodbye::Malformed, format!("a frame of type {message_type} has no place here"))
 }

@@ -77,7 +77,7 @@ impl Keeper {
                 Ok((connected, common)) => {
                     (failures, told) = (0, None);
                     let begun = Instant::now();
-                    self.serve(connected, Other::Broker(to), common).await;
+                    self.serve(&connected, Other::Broker(to), common).await;
                     failures += u32::from(begun.elapsed() < LIVED);
                 }
                 Err(why) => {
@@ -92,7 +92,12 @@ impl Keeper {
         }
     }
 
-    async fn reach(&self, to: BrokerId, link: Link, peer: &PeerAddress) -> Result<(Connected, CommonStream), String> {
+    async fn reach(
+        &self,
+        to: BrokerId,
+        link: Link,
+        peer: &PeerAddress,
+    ) -> Result<(Arc<Connected>, CommonStream), String> {
         let wire = dial(&self.socket, &peer.address, link.purpose(), link.idle(self.timing)).await?;
         if wire.key() != peer.key {
             let why = format!("whoever is there does not have the key of broker {to}");

@@ -52,7 +52,7 @@ pub(super) struct Keeper {
 
 /// Somebody who has connected, and who that is.
 enum Guest {
-    Peer(Connected, Other, CommonStream),
+    Peer(Arc<Connected>, Other, CommonStream),
     Operator(PeerConnection),
 }
 
@@ -84,14 +84,15 @@ impl Keeper {
                 biased;
                 () = stop.cancelled() => break,
                 Ok(()) = directory.changed() => self.follow_directory(&mut kept),
-                attempt = self.socket.accept() => match attempt {
-                    Some(attempt) => self.on_attempt(attempt, &mut kept),
-                    None => break,
-                },
                 Some(greeted) = kept.handshakes.join_next(), if !kept.handshakes.is_empty() => {
                     self.on_greeted(greeted, &mut kept);
                 }
                 Some(_) = kept.guests.join_next(), if !kept.guests.is_empty() => {}
+                // Last, so that a flood of them holds up nothing else.
+                attempt = self.socket.accept() => match attempt {
+                    Some(attempt) => self.on_attempt(attempt, &mut kept),
+                    None => break,
+                },
             }
         }
         self.socket.close(GOODBYE).await;
@@ -171,19 +172,19 @@ impl Keeper {
 
     async fn host(self: Arc<Self>, guest: Guest) {
         match guest {
-            Guest::Peer(connected, other, common) => self.serve(connected, other, common).await,
+            Guest::Peer(connected, other, common) => self.serve(&connected, other, common).await,
             Guest::Operator(wire) => self.serve_operator(&wire).await,
         }
     }
 
     /// Serves a connection that both want, until it ends.
-    pub(super) async fn serve(&self, connected: Connected, other: Other, (reader, writer): CommonStream) {
+    pub(super) async fn serve(&self, connected: &Arc<Connected>, other: Other, (reader, writer): CommonStream) {
         let link = if connected.wire.purpose() == Purpose::Raft { Link::Raft } else { Link::Bulk };
         let Other::Broker(broker) = other else {
             connected.run(other, Arc::clone(&self.answers), reader, writer).await;
             return;
         };
-        let lifetime = self.links.begin(broker, link, &connected);
+        let lifetime = self.links.begin(broker, link, connected);
         // The directory may have changed while they greeted, when there was nothing yet to hang up on.
         if self.named(broker).is_none_or(|named| named.key != connected.wire.key()) {
             return connected.wire.close(Goodbye::UnknownBroker, NOT_NAMED);

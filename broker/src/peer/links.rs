@@ -18,15 +18,15 @@ pub(super) const NOT_NAMED: &str = "the directory does not name this broker with
 /// The live connections of this broker.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    live: Mutex<BTreeMap<(BrokerId, Link), Connected>>,
+    live: Mutex<BTreeMap<(BrokerId, Link), Arc<Connected>>>,
     reached: watch::Sender<BTreeSet<BrokerId>>,
 }
 
 impl Links {
     /// A connection is live until what this returns is dropped. The newer replaces the older: whoever opened it has given up that one.
-    pub(super) fn begin(self: &Arc<Self>, broker: BrokerId, link: Link, connected: &Connected) -> Lifetime {
+    pub(super) fn begin(self: &Arc<Self>, broker: BrokerId, link: Link, connected: &Arc<Connected>) -> Lifetime {
         let mut live = self.live();
-        if let Some(older) = live.insert((broker, link), connected.clone()) {
+        if let Some(older) = live.insert((broker, link), Arc::clone(connected)) {
             older.wire.close(Goodbye::Replaced, "a newer connection has taken this one's place");
         }
         self.publish(&live);
@@ -49,12 +49,12 @@ impl Links {
         }
     }
 
-    fn get(&self, to: BrokerId, link: Link) -> Result<Connected, Failure> {
+    fn get(&self, to: BrokerId, link: Link) -> Result<Arc<Connected>, Failure> {
         let unreachable = || Failure::NotSent("there is no connection with it".into());
         self.live().get(&(to, link)).cloned().ok_or_else(unreachable)
     }
 
-    fn publish(&self, live: &BTreeMap<(BrokerId, Link), Connected>) {
+    fn publish(&self, live: &BTreeMap<(BrokerId, Link), Arc<Connected>>) {
         let reached: BTreeSet<_> =
             live.keys().filter(|(_, link)| *link == Link::Raft).map(|(broker, _)| *broker).collect();
         self.reached.send_if_modified(|known| {
@@ -64,7 +64,7 @@ impl Links {
         });
     }
 
-    fn live(&self) -> MutexGuard<'_, BTreeMap<(BrokerId, Link), Connected>> {
+    fn live(&self) -> MutexGuard<'_, BTreeMap<(BrokerId, Link), Arc<Connected>>> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,6 +6,7 @@
 //! [`Peers`] is what asks; what answers is given to it as an [`Answers`].
 
 mod alone;
+mod answering;
 pub(crate) mod body;
 mod calls;
 mod connection;

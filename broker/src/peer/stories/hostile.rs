@@ -32,7 +32,7 @@ impl Attacker {
 /// A broker, and somebody with the certificate of another one that it knows.
 async fn broker_and_known() -> (Authority, Node, Attacker) {
     let authority = Authority::new();
-    let (node, identity) = (Node::start(0, &authority.broker(), anywhere()), authority.broker());
+    let (node, identity) = (Node::start(0, &authority.broker(), anywhere(), TIMING), authority.broker());
     let known = PeerAddress { address: "127.0.0.1:1".into(), key: identity.key() };
     node.know(&[node.entry(), (BrokerId(1), known)].into());
     let attacker = Attacker::new(&identity, &node);

@@ -2,7 +2,7 @@
 
 use anyport_protocol::BrokerId;
 
-use super::super::{Directory, JoinError, Link, PeerAddress};
+use super::super::{Directory, JoinError, Link, PeerAddress, PeerError};
 use super::*;
 
 #[tokio::test]
@@ -23,8 +23,8 @@ fn a_broker_that_is_silent_is_noticed_and_reached_again_when_it_is_back() {
     let [here, there] = [0, 1].map(|_| tokio::runtime::Runtime::new().expect("a runtime"));
     let authority = Authority::new();
     let (lower, higher) = (authority.broker(), authority.broker());
-    let first = here.block_on(async { Node::start(0, &lower, anywhere()) });
-    let second = there.block_on(async { Node::start(1, &higher, anywhere()) });
+    let first = here.block_on(async { Node::start(0, &lower, anywhere(), TIMING) });
+    let second = there.block_on(async { Node::start(1, &higher, anywhere(), TIMING) });
     let directory: Directory = [first.entry(), second.entry()].into();
     let address = second.address();
     first.know(&directory);
@@ -34,18 +34,57 @@ fn a_broker_that_is_silent_is_noticed_and_reached_again_when_it_is_back() {
     there.shutdown_background();
     here.block_on(first.reaches(&[]));
     let error = here.block_on(ask(&first, 1, Link::Raft, b"")).expect_err("nobody is there");
-    assert!(matches!(error, super::super::PeerError::Unreachable { to: BrokerId(1), .. }), "{error}");
+    assert!(matches!(error, PeerError::Unreachable { to: BrokerId(1), .. }), "{error}");
     // The other connection is not waited for: left alone it would be silent for as long again before it is noticed.
     let begun = std::time::Instant::now();
     here.block_on(ask(&first, 1, Link::Bulk, b"")).expect_err("nobody is there");
     assert!(begun.elapsed() < TIMING.idle / 2, "it took {:?}", begun.elapsed());
     drop(second);
     here.block_on(async {
-        let second = Node::start(1, &higher, address);
+        let second = Node::start(1, &higher, address, TIMING);
         second.know(&directory);
         first.reaches(&[1]).await;
         second.reaches(&[0]).await;
     });
+}
+
+#[test]
+fn a_broker_that_was_killed_tells_when_it_is_back_that_its_connections_are_gone() {
+    // Silence alone would not show it before the story is over.
+    let patient = LinkTiming { idle: 4 * LONG, ..TIMING };
+    let [here, there] = [0, 1].map(|_| tokio::runtime::Runtime::new().expect("a runtime"));
+    let authority = Authority::new();
+    let (lower, higher) = (authority.broker(), authority.broker());
+    let first = there.block_on(async { Node::start(0, &lower, anywhere(), TIMING) });
+    let second = here.block_on(async { Node::start(1, &higher, anywhere(), patient) });
+    let (address, directory) = (first.address(), Directory::from([first.entry(), second.entry()]));
+    first.know(&directory);
+    second.know(&directory);
+    here.block_on(second.reaches(&[0]));
+    there.shutdown_background();
+    drop(first);
+    here.block_on(async {
+        let first = Node::start_on(0, bind_when_free(address, &lower).await, &lower, TIMING);
+        first.know(&directory);
+        // The first packet on an old connection is answered with its end.
+        let error = ask(&second, 0, Link::Raft, b"").await.expect_err("the old connection");
+        assert!(matches!(error, PeerError::Lost { .. }), "{error}");
+        first.reaches(&[1]).await;
+        second.reaches(&[0]).await;
+    });
+}
+
+#[tokio::test]
+async fn a_broker_that_dials_before_the_directory_names_it_is_let_in_when_it_does() {
+    let authority = Authority::new();
+    let nodes: Vec<_> = (0..2).map(|own| Node::start(own, &authority.broker(), anywhere(), TIMING)).collect();
+    let directory: Directory = nodes.iter().map(Node::entry).collect();
+    nodes[1].know(&directory);
+    nodes[0].know(&[nodes[0].entry()].into());
+    assert!(ask(&nodes[1], 0, Link::Raft, b"").await.is_err());
+    nodes[0].know(&directory);
+    nodes[0].reaches(&[1]).await;
+    nodes[1].reaches(&[0]).await;
 }
 
 #[tokio::test]
@@ -58,18 +97,22 @@ async fn who_comes_in_the_place_of_a_broker_that_has_stopped_is_not_taken_for_it
     drop((endpoint, peers));
     nodes[0].reaches(&[]).await;
     let identity = authority.broker();
-    let endpoint = loop {
-        // QUIC gives the port back a moment later.
-        match PeerEndpoint::bind(address, &identity) {
-            Ok(endpoint) => break endpoint,
-            Err(_) => tokio::task::yield_now().await,
-        }
-    };
-    let stranger = Node::start_on(0, &identity, endpoint);
+    let endpoint = bind_when_free(address, &identity).await;
+    let stranger = Node::start_on(0, endpoint, &identity, TIMING);
     stranger.know(&[entry, nodes[0].entry()].into());
     let error = ask(&nodes[0], 0, Link::Bulk, b"").await.expect_err("not the one that was meant");
     assert!(error.to_string().contains("cannot be reached"), "{error}");
     assert!(nodes[0].peers.reached().borrow().is_empty());
+}
+
+/// QUIC gives a port back a moment after its last connection.
+async fn bind_when_free(address: SocketAddr, identity: &ClusterIdentity) -> PeerEndpoint {
+    loop {
+        match PeerEndpoint::bind(address, identity) {
+            Ok(endpoint) => return endpoint,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
 }
 
 #[tokio::test]
@@ -86,7 +129,7 @@ async fn who_is_not_in_the_directory_any_more_is_hung_up_on() {
 async fn a_broker_whose_key_the_directory_does_not_have_is_refused_on_both_sides() {
     for (wrong, right) in [(0, 1), (1, 0)] {
         let authority = Authority::new();
-        let nodes: Vec<_> = (0..2).map(|own| Node::start(own, &authority.broker(), anywhere())).collect();
+        let nodes: Vec<_> = (0..2).map(|own| Node::start(own, &authority.broker(), anywhere(), TIMING)).collect();
         let directory: Directory = nodes.iter().map(Node::entry).collect();
         let other_key = PeerAddress { key: [9; 32], ..directory[&BrokerId(wrong)].clone() };
         let mistaken: Directory = directory.clone().into_iter().chain([(BrokerId(wrong), other_key)]).collect();

@@ -101,14 +101,14 @@ struct Node {
 }
 
 impl Node {
-    fn start(own: u32, identity: &ClusterIdentity, listen: SocketAddr) -> Self {
-        Self::start_on(own, identity, PeerEndpoint::bind(listen, identity).expect("bind"))
+    fn start(own: u32, identity: &ClusterIdentity, listen: SocketAddr, timing: LinkTiming) -> Self {
+        Self::start_on(own, PeerEndpoint::bind(listen, identity).expect("bind"), identity, timing)
     }
 
-    fn start_on(own: u32, identity: &ClusterIdentity, endpoint: PeerEndpoint) -> Self {
+    fn start_on(own: u32, endpoint: PeerEndpoint, identity: &ClusterIdentity, timing: LinkTiming) -> Self {
         let (directory, known) = watch::channel(Directory::new());
         let answers = Arc::new(TestAnswers);
-        let (peers, tasks) = endpoint.start(BrokerId(own), CLUSTER, TIMING, known, answers);
+        let (peers, tasks) = endpoint.start(BrokerId(own), CLUSTER, timing, known, answers);
         Self { own: BrokerId(own), endpoint, key: identity.key(), directory, peers, tasks }
     }
 
@@ -140,7 +140,7 @@ fn anywhere() -> SocketAddr {
 /// Brokers that know each other, all connections made.
 async fn cluster(count: u32) -> (Authority, Vec<Node>) {
     let authority = Authority::new();
-    let nodes: Vec<_> = (0..count).map(|own| Node::start(own, &authority.broker(), anywhere())).collect();
+    let nodes: Vec<_> = (0..count).map(|own| Node::start(own, &authority.broker(), anywhere(), TIMING)).collect();
     let directory: Directory = nodes.iter().map(Node::entry).collect();
     for node in &nodes {
         node.know(&directory);

@@ -34,7 +34,14 @@ async fn what_three_hundred_heartbeats_cost() {
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn what_an_idle_pair_costs() {
-    let (_, nodes) = cluster(2).await;
+    let authority = Authority::new();
+    let nodes: Vec<_> = (0..2).map(|own| Node::start(own, &authority.broker(), anywhere(), LinkTiming::LAN)).collect();
+    for node in &nodes {
+        node.know(&nodes.iter().map(Node::entry).collect());
+    }
+    nodes[0].reaches(&[1]).await;
+    // Until the search for the path's MTU is over.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     let used = cpu_ms();
     tokio::time::sleep(Duration::from_secs(10)).await;
     println!("two connections, nothing said: {:.2} ms of CPU a second, both sides together", (cpu_ms() - used) / 10.0);
