@@ -1,4 +1,4 @@
-//! Hostile bytes for what only the broker reads: tokens, events over HTTP, and what other brokers say.
+//! Hostile bytes for what only the broker reads: tokens, events over HTTP, and what other brokers say, frame by frame and within one.
 
 // One driver for the whole project; it lives with the first of its users.
 #[path = "../../../protocol/tests/fuzz/driver/mod.rs"]
@@ -7,7 +7,7 @@ mod driver;
 pub(crate) use driver::Outcome;
 use driver::{Target, fuzz};
 
-use crate::{http, identity, serving};
+use crate::{http, identity, peer, serving};
 
 const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/fuzz/regressions");
 
@@ -72,4 +72,12 @@ fn a_hostile_call_of_a_broker_is_refused_or_is_one() {
     ]);
     let memory_max = |bytes| (1 << 20) + 256 * bytes;
     fuzz(&Target { name, run, seeds, words, input_bytes_max: 16 << 10, memory_max, regressions: REGRESSIONS });
+}
+
+#[test]
+fn a_hostile_peer_is_refused_or_says_what_peers_say() {
+    let (name, run, seeds) = ("peer-frames", peer::fuzz::frames as fn(&[u8]) -> _, peer::fuzz::seeds());
+    let words = pieces(&["version_min", "version_max", "broker", "cluster", "code", "text", "retry_after_ms", "value"]);
+    let memory_max = |bytes| (1 << 20) + 64 * bytes;
+    fuzz(&Target { name, run, seeds, words, input_bytes_max: 32 << 10, memory_max, regressions: REGRESSIONS });
 }

@@ -13,6 +13,8 @@ mod connection;
 mod dial;
 mod endpoint;
 mod frames;
+#[cfg(test)]
+pub(crate) mod fuzz;
 mod greeting;
 mod keeper;
 mod links;
