@@ -13,6 +13,10 @@ use anyport_protocol::message::admin::{ADMIN_NAME, BROKER_NAME};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
 };
+use rustls::client::verify_server_name;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::ParsedCertificate;
 use time::OffsetDateTime;
 
 use crate::net::check_issued;
@@ -35,6 +39,8 @@ pub enum AuthorityError {
     Exists { path: PathBuf },
     #[error("{folder} has no authority of a cluster that can be used: {reason}")]
     Unusable { folder: PathBuf, reason: String },
+    #[error("{path} is no broker's bundle whose key could be kept: {reason}")]
+    NotRenewable { path: PathBuf, reason: String },
     #[error("{host:?} is neither a name nor an IP address")]
     BadHost { host: String },
     #[error("make a certificate: {0}")]
@@ -93,37 +99,70 @@ impl ClusterAuthority {
         self.issuer.key().serialize_pem()
     }
 
-    /// A join token: what makes a broker one of this cluster. The hosts are what clients dial; this machine's loopback is always among them.
+    /// A join token: what makes a broker one of this cluster. The hosts are what clients dial; this machine's loopback is always among
+    /// them.
     pub fn broker_bundle(&self, hosts: &[String], valid: Duration) -> Result<String, AuthorityError> {
+        self.broker_bundle_of(KeyPair::generate()?, hosts, valid)
+    }
+
+    /// The same for the key of an earlier bundle. The cluster knows a broker by its key, so it stays who it is.
+    pub fn renew_broker_bundle(
+        &self,
+        earlier: &Path,
+        hosts: &[String],
+        valid: Duration,
+    ) -> Result<String, AuthorityError> {
+        let file = |source| AuthorityError::File { path: earlier.to_owned(), source };
+        let pem = fs::read(earlier).map_err(file)?;
+        let key = key_of_broker(&pem);
+        let key = key.map_err(|reason| AuthorityError::NotRenewable { path: earlier.to_owned(), reason })?;
+        self.broker_bundle_of(key, hosts, valid)
+    }
+
+    fn broker_bundle_of(&self, key: KeyPair, hosts: &[String], valid: Duration) -> Result<String, AuthorityError> {
+        check_hosts(hosts)?;
         let mut names: Vec<String> = [BROKER_NAME].into_iter().chain(LOOPBACK).map(str::to_owned).collect();
         names.extend(hosts.iter().filter(|host| !LOOPBACK.contains(&host.as_str())).cloned());
-        let mut params = CertificateParams::new(names)
-            .map_err(|_| AuthorityError::BadHost { host: hosts.join(", ") })
-            .and_then(|params| check_hosts(hosts).map(|()| params))?;
+        let mut params = CertificateParams::new(names)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        self.bundle(params, "Anyport broker", valid)
+        self.bundle(params, "Anyport broker", &key, valid)
     }
 
     /// For whoever may ask and command every broker of the cluster. It cannot pose as a broker: clients would not take it for one.
     pub fn admin_bundle(&self, valid: Duration) -> Result<String, AuthorityError> {
         let mut params = CertificateParams::new(vec![ADMIN_NAME.to_owned()])?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        self.bundle(params, "Anyport operator", valid)
+        self.bundle(params, "Anyport operator", &KeyPair::generate()?, valid)
     }
 
-    fn bundle(&self, params: CertificateParams, name: &str, valid: Duration) -> Result<String, AuthorityError> {
+    fn bundle(
+        &self,
+        params: CertificateParams,
+        name: &str,
+        key: &KeyPair,
+        valid: Duration,
+    ) -> Result<String, AuthorityError> {
         let mut params = lasting(params, valid.min(AUTHORITY_VALID));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
         named(&mut params, name);
-        let key = KeyPair::generate()?;
-        let certificate = params.signed_by(&key, &self.issuer)?;
+        let certificate = params.signed_by(key, &self.issuer)?;
         Ok(format!("{}{}{}", certificate.pem(), self.certificate_pem, key.serialize_pem()))
     }
 }
 
 fn label_of(key: &KeyPair) -> String {
     CertificateParams::default().key_identifier(key).iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The certificate may have run out, and may be of an authority of before: its key is what is kept.
+fn key_of_broker(bundle: &[u8]) -> Result<KeyPair, String> {
+    let certificate = CertificateDer::from_pem_slice(bundle).map_err(|error| error.to_string())?;
+    let shown = ParsedCertificate::try_from(&certificate).map_err(|error| error.to_string())?;
+    let name = ServerName::try_from(BROKER_NAME).expect("a name");
+    verify_server_name(&shown, &name).map_err(|_| "its certificate is no broker's".to_owned())?;
+    let key = PrivateKeyDer::from_pem_slice(bundle).map_err(|error| error.to_string())?;
+    KeyPair::try_from(&key).map_err(|error| error.to_string())
 }
 
 /// A name that a client could dial, or an address. No wildcards: a bundle is one broker's.
@@ -172,8 +211,7 @@ mod tests {
     use rustls::RootCertStore;
     use rustls::client::WebPkiServerVerifier;
     use rustls::client::danger::ServerCertVerifier;
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+    use rustls::pki_types::UnixTime;
 
     use super::*;
     use crate::net::crypto_provider;
@@ -216,6 +254,31 @@ mod tests {
         let other = ClusterAuthority::generate().expect("made");
         assert!(!is_taken_for(&bundle, &other, "localhost"), "another cluster's authority");
         assert!(check_issued(&bundle, authority.certificate_pem()).is_ok(), "a broker dials brokers");
+    }
+
+    #[test]
+    fn a_renewed_token_is_of_the_same_key() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let earlier = folder.path().join("broker-1.pem");
+        let authority = ClusterAuthority::generate().expect("made");
+        let first = authority.broker_bundle(&[], CERTIFICATE_VALID).expect("made");
+        write_new(&earlier, &first).expect("written");
+        let renewed =
+            authority.renew_broker_bundle(&earlier, &["b1.example".to_owned()], CERTIFICATE_VALID).expect("made");
+        let key = |bundle: &str| bundle[bundle.find("-----BEGIN PRIVATE").expect("a key")..].to_owned();
+        assert_eq!(key(&renewed), key(&first));
+        assert!(is_taken_for(&renewed, &authority, "b1.example") && !is_taken_for(&first, &authority, "b1.example"));
+        // Whoever has another key must not become a broker by it.
+        for other in [
+            authority.admin_bundle(CERTIFICATE_VALID).expect("made"),
+            authority.key_pem(),
+            authority.certificate_pem().to_owned(),
+            "no PEM".to_owned(),
+        ] {
+            fs::write(&earlier, other).expect("written");
+            let refused = authority.renew_broker_bundle(&earlier, &[], CERTIFICATE_VALID);
+            assert!(matches!(refused, Err(AuthorityError::NotRenewable { .. })), "{refused:?}");
+        }
     }
 
     #[test]

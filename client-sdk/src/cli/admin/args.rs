@@ -81,6 +81,11 @@ pub(super) struct JoinToken {
     #[arg(long, value_name = "NAME_OR_IP", value_delimiter = ',')]
     pub(super) host: Vec<String>,
 
+    /// Keep the key of this bundle: a new certificate for the broker that has it, where the old one runs out. The hosts are to be named
+    /// again.
+    #[arg(long, value_name = "FILE", requires = "out")]
+    pub(super) renew: Option<PathBuf>,
+
     /// For how long it is good, in days (90d) or hours (12h) [default: five years].
     #[arg(long, value_name = "TIME", value_parser = parse_valid)]
     pub(super) valid: Option<Duration>,
@@ -171,6 +176,7 @@ mod tests {
             "anyport admin cluster-init ops",
             "anyport admin cluster-init ops --brokers 5 --host a.example,10.0.0.1 --host b.example --no-trust",
             "anyport admin join-token ops --out x.pem --valid 90d --host a",
+            "anyport admin join-token ops --renew ops/broker-1.pem --out new.pem --host a",
             "anyport admin status --cluster ops/admin.pem --peer a:7401,b:7401 --watch --json",
             "anyport admin drain 2 --wait --cluster ops/admin.pem",
             "anyport admin recover --yes --cluster ops/admin.pem",

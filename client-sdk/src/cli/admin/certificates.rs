@@ -136,7 +136,11 @@ fn as_json(made: &[Made], trusted: Option<&Path>, lines: &[String]) -> Value {
 
 pub(super) async fn join_token(common: &Common, options: JoinToken) -> Result<Exit, Failure> {
     let authority = ClusterAuthority::open(&options.folder)?;
-    let token = authority.broker_bundle(&options.host, options.valid.unwrap_or(CERTIFICATE_VALID))?;
+    let valid = options.valid.unwrap_or(CERTIFICATE_VALID);
+    let token = match &options.renew {
+        Some(earlier) => authority.renew_broker_bundle(earlier, &options.host, valid)?,
+        None => authority.broker_bundle(&options.host, valid)?,
+    };
     let path = match options.out {
         Some(path) => path,
         None => next_token(&options.folder)?,
@@ -146,8 +150,15 @@ pub(super) async fn join_token(common: &Common, options: JoinToken) -> Result<Ex
         output::print_json(&json!({ "files": [path.display().to_string()] })).await?;
     } else {
         output::print(format!("{}\n", path.display())).await?;
-        say("who has this file may join the cluster once, and is that broker from then on");
-        say(&format!("next: anyportd --cluster {} --join ADDRESS:7401 of a broker that runs", shown(&path)));
+        match options.renew {
+            Some(earlier) => {
+                say(&format!("next: put it where its broker has {}, and start that again", earlier.display()));
+            }
+            None => {
+                say("who has this file may join the cluster once, and is that broker from then on");
+                say(&format!("next: anyportd --cluster {} --join ADDRESS:7401 of a broker that runs", shown(&path)));
+            }
+        }
     }
     Ok(Exit::Done)
 }
@@ -164,7 +175,9 @@ impl From<AuthorityError> for Failure {
     fn from(error: AuthorityError) -> Self {
         let code = match &error {
             AuthorityError::Exists { .. } => ClientCode::FileThere,
-            AuthorityError::File { .. } | AuthorityError::Unusable { .. } => ClientCode::ClusterFiles,
+            AuthorityError::File { .. } | AuthorityError::Unusable { .. } | AuthorityError::NotRenewable { .. } => {
+                ClientCode::ClusterFiles
+            }
             AuthorityError::BadHost { .. } => ClientCode::WrongUsage,
             AuthorityError::Make(_) => ClientCode::CommandFailed,
         };
