@@ -2,6 +2,7 @@
 
 use anyport_protocol::event::{EncodedEvent, framed};
 use anyport_protocol::limits::CONTROL_FRAME_BYTES_MAX;
+use anyport_protocol::message::admin::{AdminAnswer, AdminQuestion};
 use anyport_protocol::message::feed::{self, DeliveryWriter, FeedContent, FeedFrame};
 use anyport_protocol::message::publish::{self, PublishBatch, Published};
 use anyport_protocol::message::{
@@ -10,7 +11,7 @@ use anyport_protocol::message::{
 use bytes::Bytes;
 
 use crate::driver::Outcome;
-use crate::messages;
+use crate::{messages, operators};
 
 pub fn target(bytes: &[u8]) -> Outcome {
     let (frames, end) = cut(bytes, bytes.len().max(1));
@@ -68,7 +69,7 @@ fn message(message_type: u16, body: Bytes) -> Outcome {
             }
             Outcome::of_result(&frame)
         }
-        _ => control(message_type, &body),
+        _ => control(message_type, &body).and(operator(message_type, &body)),
     }
 }
 
@@ -85,6 +86,20 @@ fn control(message_type: u16, body: &[u8]) -> Outcome {
         assert_eq!(ToClient::decode(message_type, &again).expect("its own bytes"), *message);
     }
     Outcome::of_result(&to_broker).and(Outcome::of_result(&to_client))
+}
+
+fn operator(message_type: u16, body: &[u8]) -> Outcome {
+    let (question, answer) = (AdminQuestion::decode(message_type, body), AdminAnswer::decode(message_type, body));
+    if let Ok(question) = &question {
+        let again = body_of(|out| question.encode(1, out));
+        assert_eq!(AdminQuestion::decode(message_type, &again).expect("its own bytes"), *question);
+    }
+    if let Ok(answer) = &answer {
+        operators::look_at(answer);
+        let again = body_of(|out| answer.encode(1, out));
+        assert_eq!(AdminAnswer::decode(message_type, &again).expect("its own bytes"), *answer);
+    }
+    Outcome::of_result(&question).and(Outcome::of_result(&answer))
 }
 
 fn batch(body: Bytes) -> Outcome {

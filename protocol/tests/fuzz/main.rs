@@ -7,6 +7,7 @@ mod events;
 mod filters;
 mod frames;
 mod messages;
+mod operators;
 #[path = "../filter/reference.rs"]
 mod reference;
 mod seeds;

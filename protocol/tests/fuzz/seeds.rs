@@ -9,7 +9,7 @@ use anyport_protocol::{Code, Fault, Incarnation, Number, Offset, OffsetRange, Pa
 
 use crate::driver::from_hex;
 use crate::events::{BLOCK_END, WITHOUT_LENGTH};
-use crate::messages;
+use crate::{messages, operators};
 
 const FILTERS_PAGE: &str = include_str!("../../../docs/filters.md");
 const RECORDED: [&str; 2] =
@@ -79,7 +79,8 @@ const FILTER_PIECES: [&str; 59] = [
 
 /// Each message in a stream of its own, and all of them in one.
 pub fn streams() -> Vec<Vec<u8>> {
-    let mut streams: Vec<Vec<u8>> = messages::one_of_each().to_vec();
+    let mut streams = messages::one_of_each();
+    streams.extend(operators::one_of_each());
     let feed = FeedId { incarnation: Incarnation(5), partition: PartitionId(2) };
     let range = OffsetRange::new(Offset(100), Offset(110));
     let events = encoded_events();
