@@ -47,6 +47,10 @@ impl<'a> Draft<'a> {
         self.group != GroupId::Metadata
     }
 
+    pub fn has_now(&self, broker: BrokerId) -> bool {
+        self.present.replica_of(broker).is_some()
+    }
+
     pub fn votes_now(&self, broker: BrokerId) -> bool {
         self.present.voters.iter().any(|voter| voter.broker() == broker)
     }

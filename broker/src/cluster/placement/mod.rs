@@ -24,6 +24,7 @@ mod properties;
 mod stories;
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
 
 use anyport_protocol::BrokerId;
 use anyport_storage::GroupId;
@@ -80,7 +81,7 @@ fn standing(state: &ClusterState, broker: BrokerId) -> Standing {
     }
 }
 
-/// One replica that would be better elsewhere.
+/// One replica that could be elsewhere.
 struct Move {
     draft: usize,
     from: BrokerId,
@@ -136,25 +137,34 @@ impl<'a> Plan<'a> {
         members
     }
 
-    /// The replica that gains most by moving, if one gains at all: its zone becomes less crowded, or it stays as it is and its
-    /// broker less loaded. The voters of the metadata stay: that every broker has a replica makes them no load.
+    /// The replica that gains most by moving, if one gains at all.
     fn best_move(&self) -> Option<Move> {
-        let mut best = None;
-        for (at, draft) in self.drafts.iter().enumerate().filter(|(_, draft)| draft.free && draft.is_load()) {
-            for from in draft.members.iter().copied().filter(|from| self.is_host(*from)) {
-                for to in self.hosts.iter().copied().filter(|to| !draft.members.contains(to)) {
-                    let zones = self.compare_zones(draft, from, to);
-                    let (load, other) = (self.load(from), self.load(to));
-                    if zones == Ordering::Greater || (zones == Ordering::Equal && load >= other + 2) {
-                        let gain = (zones, load, Reverse(other), weight(draft.group, to));
-                        if best.as_ref().is_none_or(|(most, _)| *most < gain) {
-                            best = Some((gain, Move { draft: at, from, to }));
-                        }
-                    }
-                }
-            }
-        }
-        best.map(|(_, due)| due)
+        let loads: BTreeMap<_, _> = self.hosts.iter().map(|host| (*host, self.load(*host))).collect();
+        let gains = self.moves().filter_map(|due| Some((self.gain(&loads, &due)?, due)));
+        gains.max_by_key(|(gain, _)| *gain).map(|(_, due)| due)
+    }
+
+    /// Whatever could move. The voters of the metadata stay: that every broker has a replica makes them no load.
+    fn moves(&self) -> impl Iterator<Item = Move> {
+        let free = self.drafts.iter().enumerate().filter(|(_, draft)| draft.free && draft.is_load());
+        free.flat_map(move |(at, draft)| {
+            let from = draft.members.iter().copied().filter(|from| self.is_host(*from));
+            let to = move || self.hosts.iter().copied().filter(|to| !draft.members.contains(to));
+            from.flat_map(move |from| to().map(move |to| Move { draft: at, from, to }))
+        })
+    }
+
+    /// A zone becomes less crowded, or zones stay as they are and loads become more even. A replica that is only planned moves for
+    /// nothing, so it goes first.
+    fn gain(
+        &self,
+        loads: &BTreeMap<BrokerId, usize>,
+        due: &Move,
+    ) -> Option<(Ordering, bool, usize, Reverse<usize>, u64)> {
+        let draft = &self.drafts[due.draft];
+        let (zones, load, other) = (self.compare_zones(draft, due.from, due.to), loads[&due.from], loads[&due.to]);
+        let gains = zones == Ordering::Greater || (zones == Ordering::Equal && load >= other + 2);
+        gains.then(|| (zones, !draft.has_now(due.from), load, Reverse(other), weight(draft.group, due.to)))
     }
 
     /// How crowded the zone of one is, compared with what the zone of the other would become.
