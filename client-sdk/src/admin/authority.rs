@@ -102,7 +102,7 @@ impl ClusterAuthority {
     /// A join token: what makes a broker one of this cluster. The hosts are what clients dial; this machine's loopback is always among
     /// them.
     pub fn broker_bundle(&self, hosts: &[String], valid: Duration) -> Result<String, AuthorityError> {
-        self.broker_bundle_of(KeyPair::generate()?, hosts, valid)
+        self.broker_bundle_of(&KeyPair::generate()?, hosts, valid)
     }
 
     /// The same for the key of an earlier bundle. The cluster knows a broker by its key, so it stays who it is.
@@ -116,16 +116,16 @@ impl ClusterAuthority {
         let pem = fs::read(earlier).map_err(file)?;
         let key = key_of_broker(&pem);
         let key = key.map_err(|reason| AuthorityError::NotRenewable { path: earlier.to_owned(), reason })?;
-        self.broker_bundle_of(key, hosts, valid)
+        self.broker_bundle_of(&key, hosts, valid)
     }
 
-    fn broker_bundle_of(&self, key: KeyPair, hosts: &[String], valid: Duration) -> Result<String, AuthorityError> {
+    fn broker_bundle_of(&self, key: &KeyPair, hosts: &[String], valid: Duration) -> Result<String, AuthorityError> {
         check_hosts(hosts)?;
         let mut names: Vec<String> = [BROKER_NAME].into_iter().chain(LOOPBACK).map(str::to_owned).collect();
         names.extend(hosts.iter().filter(|host| !LOOPBACK.contains(&host.as_str())).cloned());
         let mut params = CertificateParams::new(names)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        self.bundle(params, "Anyport broker", &key, valid)
+        self.bundle(params, "Anyport broker", key, valid)
     }
 
     /// For whoever may ask and command every broker of the cluster. It cannot pose as a broker: clients would not take it for one.
