@@ -1,6 +1,7 @@
 //! `anyport admin cluster-init` and `join-token`: the files that make machines a cluster.
 
 use std::fs::{self, DirBuilder};
+use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -95,10 +96,18 @@ fn trust(common: &Common, folder: &Path, authority: &ClusterAuthority) -> Result
 fn start_lines(options: &ClusterInit) -> Vec<String> {
     let line = |place: u16| {
         let token = token_path(&options.folder, u64::from(place) + 1);
-        let [listen, peer, admin] = addresses(options, place);
         let first = peer_of(options, 0);
         let role = if place == 0 { "--bootstrap".to_owned() } else { format!("--join {first}") };
-        let mut line = format!("anyportd --cluster {} {role} --listen {listen} --peer {peer}", shown(&token));
+        let [listen, peer, admin] = addresses(options, place);
+        let (listen, peer) = match is_address(options, place) {
+            true => (format!("--listen {listen}"), format!("--peer {peer}")),
+            // A broker listens on addresses only, and which one its name stands for is for its machine to know.
+            false => (
+                format!("--listen 0.0.0.0:{} --advertise {listen}", PORTS[0]),
+                format!("--peer 0.0.0.0:{} --advertise-peer {peer}", PORTS[1]),
+            ),
+        };
+        let mut line = format!("anyportd --cluster {} {role} {listen} {peer}", shown(&token));
         if options.host.is_empty() {
             line.push_str(&format!(" --admin {admin} --data anyport-data-{}", place + 1));
         }
@@ -110,6 +119,11 @@ fn start_lines(options: &ClusterInit) -> Vec<String> {
 fn peer_of(options: &ClusterInit, place: u16) -> String {
     let [_, peer, _] = addresses(options, place);
     peer
+}
+
+/// Whether the broker's host is told by number. What is written over HOST-2 may be a name.
+fn is_address(options: &ClusterInit, place: u16) -> bool {
+    options.host.is_empty() || options.host.get(usize::from(place)).is_some_and(|host| host.parse::<IpAddr>().is_ok())
 }
 
 fn addresses(options: &ClusterInit, place: u16) -> [String; 3] {
@@ -258,6 +272,20 @@ mod tests {
             [
                 "anyportd --cluster 'my ops/broker-1.pem' --bootstrap --listen 10.0.0.1:7400 --peer 10.0.0.1:7401",
                 "anyportd --cluster 'my ops/broker-2.pem' --join 10.0.0.1:7401 --listen [::2]:7400 --peer [::2]:7401",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_broker_that_is_reached_by_name_listens_on_addresses_all_the_same() {
+        let named = start_lines(&options(Path::new("ops"), &["b1.example"]));
+        assert_eq!(
+            named,
+            [
+                "anyportd --cluster ops/broker-1.pem --bootstrap --listen 0.0.0.0:7400 --advertise b1.example:7400 \
+                 --peer 0.0.0.0:7401 --advertise-peer b1.example:7401",
+                "anyportd --cluster ops/broker-2.pem --join b1.example:7401 --listen 0.0.0.0:7400 --advertise HOST-2:7400 \
+                 --peer 0.0.0.0:7401 --advertise-peer HOST-2:7401",
             ]
         );
     }
