@@ -122,7 +122,7 @@ crate::error_codes! {
             next: "look which there are: anyport admin status";
         /// The broker is there, and only one that is away can be given up.
         BrokerNotAway = 711, retry: false, outcome: SurelyNot,
-            next: "drain it first (anyport admin drain BROKER --wait), stop it, and when it is away remove it";
+            next: "drain it instead: anyport admin drain BROKER. Then it stops by itself, and is removed";
         /// The group that has to agree has no majority of its replicas in reach.
         NoMajority = 712, retry: true, outcome: SurelyNot,
             next: "start the brokers that are away; if they are lost for good: anyport admin recover";

@@ -106,7 +106,7 @@ pub(super) struct AdminStatus {
     pub(super) watch: bool,
 }
 
-/// Move everything off a broker, so that it can be stopped without a copy being missed.
+/// Move everything off a broker. Then it stops by itself and is removed, and no copy is missed.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct Drain {

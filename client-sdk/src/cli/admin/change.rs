@@ -36,7 +36,7 @@ pub(super) async fn drain(common: &Common, options: Drain) -> Result<Exit, Failu
         output::print(format!("{told}\n")).await?;
         match (options.undo, options.wait) {
             (true, _) => {}
-            (false, true) => say(&format!("next: stop it, and when it is away: anyport admin remove {broker}")),
+            (false, true) => say("it stops by itself and is removed; started again, it would join as new"),
             (false, false) => say("next: anyport admin status says how far it has come"),
         }
     }

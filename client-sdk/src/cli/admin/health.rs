@@ -55,7 +55,7 @@ pub(super) fn is_settled(status: &ClusterStatus) -> bool {
 pub(super) fn drain_told(status: &ClusterStatus, broker: &BrokerStatus) -> String {
     let number = broker.broker;
     if status.is_drained(number) {
-        return format!("broker {number} is drained: stop it, and when it is away: anyport admin remove {number}");
+        return format!("broker {number} is drained: it stops by itself, and is removed");
     }
     let (replicas, leads) = (status.replicas_of(number), status.leads(number));
     format!("broker {number} is draining: {} left, of which it leads {leads}", counted(replicas, "replica"))
@@ -130,6 +130,8 @@ fn damaged(status: &ClusterStatus) -> Vec<Trouble> {
 fn gone(status: &ClusterStatus, broker: &BrokerStatus) -> Option<Trouble> {
     let number = broker.broker;
     match broker.away_for_ms {
+        // It has ended by itself, as it should, and is about to be removed.
+        _ if broker.draining && status.is_drained(number) => None,
         Some(ms) => Some(away(status, broker, Duration::from_millis(ms))),
         None if !broker.reached => Some(Trouble {
             kind: "silent",
@@ -382,15 +384,17 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_is_told_until_the_broker_can_be_stopped() {
+    fn a_drain_is_told_until_the_broker_has_nothing_left_and_its_end_is_no_trouble() {
         let mut status = cluster(4, 8);
         status.brokers[0].draining = true;
         assert_eq!(notes(&status), ["broker 0 is draining: 13 replicas left, of which it leads 7"]);
         assert!(!is_settled(&status) && troubles(&status).is_empty());
         status.brokers[0].draining = false;
         status.brokers[3].draining = true;
-        assert_eq!(notes(&status), ["broker 3 is drained: stop it, and when it is away: anyport admin remove 3"]);
+        assert_eq!(notes(&status), ["broker 3 is drained: it stops by itself, and is removed"]);
         assert!(is_settled(&status));
+        away(&mut status, 3, 1_000);
+        assert_eq!(told(&status), "");
     }
 
     #[test]

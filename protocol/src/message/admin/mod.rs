@@ -28,7 +28,7 @@ pub const BROKER_NAME: &str = "broker.anyport.internal";
 /// The DNS name that tells an operator's certificate.
 pub const ADMIN_NAME: &str = "admin.anyport.internal";
 
-/// Asks to empty a broker of its replicas, so that it can be stopped without a copy being missed; or to let it have some again.
+/// Asks to empty a broker of its replicas, after which it ends and is removed without a copy being missed; or to let it have some again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DrainQuestion {
     pub broker: BrokerId,
