@@ -3,6 +3,7 @@
 mod args;
 mod certificates;
 mod change;
+mod draining;
 mod health;
 mod recover;
 mod status;
