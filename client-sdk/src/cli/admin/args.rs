@@ -65,7 +65,7 @@ pub(super) struct ClusterInit {
     pub(super) no_trust: bool,
 }
 
-/// Make one more join token, for a broker that is new or comes back without its data.
+/// Make one more join token, for a broker that is new.
 #[derive(Debug, Args)]
 #[command(after_help = EXIT_CODES)]
 pub(super) struct JoinToken {

@@ -45,7 +45,9 @@ pub(super) async fn remove(common: &Common, options: Remove) -> Result<Exit, Fai
         output::print_json(&json!({ "removed": broker })).await?;
     } else {
         output::print(format!("broker {broker} is given up for good; what it had is rebuilt elsewhere\n")).await?;
-        say("its machine can join again as a new broker, with an empty data folder: anyport admin join-token DIR");
+        say(&format!(
+            "started again it joins as new, with the token it has; its old store is then in lost-broker-{broker} of its data folder"
+        ));
     }
     Ok(Exit::Done)
 }
