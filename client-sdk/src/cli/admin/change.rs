@@ -7,7 +7,7 @@ use super::super::exit::{Exit, Failure};
 use super::super::output;
 use super::super::tell::say;
 use super::args::{Drain, Remove};
-use super::draining::drain_and_wait;
+use super::draining::{drain_and_wait, warn};
 use crate::protocol::BrokerId;
 
 pub(super) async fn drain(common: &Common, options: Drain) -> Result<Exit, Failure> {
@@ -15,7 +15,14 @@ pub(super) async fn drain(common: &Common, options: Drain) -> Result<Exit, Failu
     if options.wait {
         drain_and_wait(&options.reach, broker).await?;
     } else {
-        options.reach.connect().await?.drain(broker, !options.undo).await?;
+        let operator = options.reach.connect().await?;
+        operator.drain(broker, !options.undo).await?;
+        // One that is empty already may have ended by now.
+        if !options.undo
+            && let Ok(status) = operator.status().await
+        {
+            warn(&status, broker);
+        }
     }
     let told = match (options.undo, options.wait) {
         (true, _) => format!("broker {broker} may have replicas again"),

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::super::exit::{Exit, Failure};
 use super::super::tell::note;
 use super::args::Reach;
-use super::health::drain_told;
+use super::health::{drain_told, drain_warning};
 use crate::admin::{Operator, OperatorError};
 use crate::protocol::BrokerId;
 use crate::protocol::message::admin::ClusterStatus;
@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn drain_and_wait(reach: &Reach, broker: BrokerId) -> Result<(), Failure> {
     let mut lookout = Lookout { reach, operator: reach.connect().await?, broker, others: Vec::new() };
     // Before it is asked for: a broker that is empty already ends at once.
-    lookout.status().await?;
+    warn(&lookout.status().await?, broker);
     lookout.operator.drain(broker, true).await?;
     let mut last = String::new();
     loop {
@@ -30,6 +30,13 @@ pub(super) async fn drain_and_wait(reach: &Reach, broker: BrokerId) -> Result<()
             last = told;
         }
         sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Says what the drain costs, where it costs something.
+pub(super) fn warn(status: &ClusterStatus, broker: BrokerId) {
+    if let Some(warning) = drain_warning(status, broker) {
+        note("warning", &warning, json!({}));
     }
 }
 

@@ -31,11 +31,13 @@ pub(super) fn troubles(status: &ClusterStatus) -> Vec<Trouble> {
 
 /// What is under way, and needs nobody.
 pub(super) fn notes(status: &ClusterStatus) -> Vec<String> {
-    let mut notes: Vec<_> =
-        status.brokers.iter().filter(|broker| broker.draining).map(|broker| drain_told(status, broker)).collect();
+    let draining = || status.brokers.iter().filter(|broker| broker.draining);
+    let mut notes: Vec<_> = draining().map(|broker| drain_told(status, broker)).collect();
+    let leaving = draining().map(|broker| broker.broker).filter(|broker| !status.is_drained(*broker));
+    notes.extend(leaving.filter_map(|broker| drain_warning(status, broker)));
     notes.extend(status.groups.iter().filter_map(|group| Some(format!("{}: {}", group.group, group.moving.as_ref()?))));
-    let counted = status.brokers.iter().filter(|broker| counts(broker)).count();
-    if counted < 3 && status.replication >= 3 {
+    let has_one_voter = status.groups.iter().any(|group| group.voters().count() == 1);
+    if has_one_voter && status.replication >= 3 && status.brokers.iter().filter(|broker| keeps(broker)).count() < 3 {
         notes.push("each group has one copy with a vote until there are three brokers: a disk that is lost takes its events along".into());
     }
     notes
@@ -59,6 +61,24 @@ pub(super) fn drain_told(status: &ClusterStatus, broker: &BrokerStatus) -> Strin
     }
     let (replicas, leads) = (status.replicas_of(number), status.leads(number));
     format!("broker {number} is draining: {} left, of which it leads {leads}", counted(replicas, "replica"))
+}
+
+/// For who has just asked for it, or may still take it back.
+pub(super) fn drain_warning(status: &ClusterStatus, broker: BrokerId) -> Option<String> {
+    let record = status.broker(broker)?;
+    let then = votes_given_up(status, record)?;
+    Some(format!("without broker {broker} {then}. Add one first, or take it back: anyport admin drain {broker} --undo"))
+}
+
+/// What it costs to do without a broker, where fewer than three are left: two voters would be no majority when one fails.
+fn votes_given_up(status: &ClusterStatus, broker: &BrokerStatus) -> Option<&'static str> {
+    let others = status.brokers.iter().filter(|other| other.broker != broker.broker && keeps(other)).count();
+    match others {
+        _ if broker.edge || status.replication < 2 => None,
+        1 => Some("each group has one copy: an ack says that one disk has the event"),
+        2 => Some("each group has one voter and a copy without a vote: an ack says that one disk has the event"),
+        _ => None,
+    }
 }
 
 /// One line for all groups that wait for the same brokers.
@@ -159,7 +179,10 @@ fn away(status: &ClusterStatus, broker: &BrokerStatus, since: Duration) -> Troub
         _ if is_frozen => "nothing, as long as the metadata has no majority".to_owned(),
         0 => format!("{when} it is given up"),
         _ if has_room => format!("{when} it is given up, and its replicas are rebuilt elsewhere"),
-        _ => format!("{when} it is given up, but there are not brokers enough to take its replicas"),
+        _ => {
+            let then = votes_given_up(status, broker).map_or(String::new(), |then| format!("; from then on {then}"));
+            format!("{when} it is given up, but there are not brokers enough to take its replicas{then}")
+        }
     };
     let instead = match (replicas, has_room) {
         (0, _) | (_, true) => format!("if it never comes back, do not wait: anyport admin remove {number}"),
@@ -199,7 +222,12 @@ fn behind(status: &ClusterStatus) -> Option<Trouble> {
 
 /// It may have replicas, and is there.
 fn counts(broker: &BrokerStatus) -> bool {
-    broker.away_for_ms.is_none() && !broker.edge && !broker.draining
+    broker.away_for_ms.is_none() && keeps(broker)
+}
+
+/// It may have replicas, and keeps those it has while it is away.
+fn keeps(broker: &BrokerStatus) -> bool {
+    !broker.edge && !broker.draining
 }
 
 fn peer_to_join(status: &ClusterStatus) -> &str {
@@ -320,9 +348,11 @@ mod tests {
         assert_eq!(
             told(&status),
             "broker 2 is away for 3 min; 13 groups have a copy less\n  \
-             by itself: in 7 min it is given up, but there are not brokers enough to take its replicas\n  \
+             by itself: in 7 min it is given up, but there are not brokers enough to take its replicas; from then on each group has \
+             one voter and a copy without a vote: an ack says that one disk has the event\n  \
              next: start it again; or another in its place: anyportd --cluster TOKEN --join 10.0.0.0:7401\n"
         );
+        assert_eq!(notes(&status), Vec::<String>::new(), "it still has its votes");
     }
 
     #[test]
@@ -395,6 +425,22 @@ mod tests {
         assert!(is_settled(&status));
         away(&mut status, 3, 1_000);
         assert_eq!(told(&status), "");
+    }
+
+    #[test]
+    fn who_drains_one_of_three_brokers_is_told_that_one_vote_is_left() {
+        let mut status = cluster(3, 8);
+        let warning = drain_warning(&status, BrokerId(2)).expect("two are left");
+        assert_eq!(
+            warning,
+            "without broker 2 each group has one voter and a copy without a vote: an ack says that one disk has the event. Add one \
+             first, or take it back: anyport admin drain 2 --undo"
+        );
+        status.brokers[2].draining = true;
+        assert_eq!(notes(&status), ["broker 2 is draining: 13 replicas left, of which it leads 0", &warning]);
+        assert_eq!(drain_warning(&cluster(4, 8), BrokerId(2)), None);
+        status.brokers[2].edge = true;
+        assert_eq!(drain_warning(&status, BrokerId(2)), None, "an edge has no votes");
     }
 
     #[test]
