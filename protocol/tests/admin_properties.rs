@@ -27,6 +27,7 @@ fn replica() -> impl Strategy<Value = ReplicaStatus> {
         ReplicaState::Behind,
         ReplicaState::Away,
         ReplicaState::Damaged,
+        ReplicaState::Dead,
         ReplicaState::Unknown,
     ]);
     (any::<u64>(), roles, states, any::<Option<u64>>(), any::<Option<u64>>()).prop_map(

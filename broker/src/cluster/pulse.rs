@@ -165,7 +165,7 @@ impl Pulse {
 
     /// The core answers, and what was committed when it was last asked has been applied by now, or some of it.
     async fn group(&mut self, group: GroupId, running: &Running) -> Result<(), CanaryError> {
-        // A replica that is dead is told of elsewhere, and rebuilt or started again: the rest of the broker goes on.
+        // A replica that is dead is told of elsewhere, and stays so until the broker is started again: the rest of it goes on.
         let Ok((committed, applied)) = running.group.committed_and_applied().await else { return Ok(()) };
         let index = |id: Option<LogId>| id.map(|id| id.index);
         let now = (index(committed), index(applied));

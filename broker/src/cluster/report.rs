@@ -119,7 +119,12 @@ fn group(id: GroupId, assignment: &Assignment, known: &Known<'_>) -> GroupStatus
         ReplicaStatus {
             replica,
             role: role(assignment, replica),
-            state: replica_state(assignment, replica, report, matched, furthest),
+            state: match report {
+                _ if assignment.damaged.contains(&replica) => ReplicaState::Damaged,
+                Some(report) => running_state(report, matched, furthest),
+                None if known.reports.contains_key(&replica.broker()) => ReplicaState::Unknown,
+                None => ReplicaState::Away,
+            },
             matched,
             lag_events: lag,
         }
@@ -154,20 +159,13 @@ fn role(assignment: &Assignment, replica: ReplicaId) -> ReplicaRole {
     }
 }
 
-fn replica_state(
-    assignment: &Assignment,
-    replica: ReplicaId,
-    report: Option<&ReplicaReport>,
-    matched: Option<u64>,
-    furthest: Option<&ReplicaReport>,
-) -> ReplicaState {
+/// Of a replica that its broker has. One that has died is not rebuilt: only what is found damaged at a start is.
+fn running_state(report: &ReplicaReport, matched: Option<u64>, furthest: Option<&ReplicaReport>) -> ReplicaState {
     let last = furthest.map_or(0, |report| report.last);
-    match report {
-        _ if assignment.damaged.contains(&replica) => ReplicaState::Damaged,
-        None => ReplicaState::Away,
-        Some(report) if report.dead => ReplicaState::Damaged,
-        Some(_) if matched.is_some_and(|matched| matched + LAG_ENTRIES_MAX >= last) => ReplicaState::UpToDate,
-        Some(_) => ReplicaState::Behind,
+    match matched {
+        _ if report.dead => ReplicaState::Dead,
+        Some(matched) if matched + LAG_ENTRIES_MAX >= last => ReplicaState::UpToDate,
+        _ => ReplicaState::Behind,
     }
 }
 
@@ -191,5 +189,63 @@ pub(super) fn name(id: GroupId) -> GroupName {
         GroupId::Metadata => GroupName::Metadata,
         GroupId::Registry(shard) => GroupName::Registry(shard),
         GroupId::Partition(partition) => GroupName::Partition(partition),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyport_protocol::ClusterId;
+
+    use super::*;
+
+    fn of(broker: u32) -> ReplicaId {
+        ReplicaId::new(BrokerId(broker), 1)
+    }
+
+    fn facts() -> ClusterFacts {
+        ClusterFacts {
+            cluster: ClusterId([7; 16]),
+            partitions: 1,
+            registry_shards: 1,
+            created: WallMs(0),
+            token_key: Vec::new(),
+            timing: Timing::Lan,
+            replication: 3,
+            replace_after_ms: 600_000,
+        }
+    }
+
+    fn said(broker: u32, dead: bool) -> (BrokerId, Report) {
+        let replica = ReplicaReport {
+            group: GroupId::Registry(0),
+            replica: of(broker),
+            leads: broker == 0,
+            dead,
+            last: 10,
+            applied: 10,
+            events: None,
+            matched: Vec::new(),
+        };
+        (BrokerId(broker), Report { agent: String::new(), replicas: vec![replica] })
+    }
+
+    #[test]
+    fn why_a_replica_is_of_no_use_is_told_apart() {
+        let assignment = Assignment {
+            version: 1,
+            voters: vec![of(0), of(1), of(2)],
+            learners: vec![of(3)],
+            leader: BrokerId(0),
+            settled: vec![of(0), of(1), of(2), of(4)],
+            damaged: vec![of(4)],
+        };
+        let has_none = Report { agent: String::new(), replicas: Vec::new() };
+        let reports = BTreeMap::from([said(0, false), said(1, true), (BrokerId(2), has_none), said(4, false)]);
+        let (facts, state) = (facts(), ClusterState::default());
+        let known = Known { me: BrokerId(0), now: WallMs(0), facts: &facts, state: &state, reports: &reports };
+        let states: Vec<_> =
+            group(GroupId::Registry(0), &assignment, &known).replicas.iter().map(|replica| replica.state).collect();
+        use ReplicaState::{Away, Damaged, Dead, Unknown, UpToDate};
+        assert_eq!(states, [UpToDate, Dead, Unknown, Away, Damaged]);
     }
 }

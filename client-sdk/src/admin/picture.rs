@@ -20,7 +20,7 @@ const SIGNS_PER_LINE: usize = 16;
 const BROKERS_PER_BLOCK: usize = 5;
 
 /// What a broker can have of a group, and what that is called.
-pub const SIGNS: [(char, &str); 9] = [
+pub const SIGNS: [(char, &str); 10] = [
     ('L', "leads"),
     ('f', "follows"),
     ('+', "catches up"),
@@ -28,6 +28,7 @@ pub const SIGNS: [(char, &str); 9] = [
     ('-', "leaves"),
     ('x', "away"),
     ('!', "damaged"),
+    ('#', "dead"),
     ('?', "not known"),
     ('.', "none"),
 ];
@@ -89,6 +90,7 @@ pub fn sign_of(group: &GroupStatus, broker: BrokerId) -> char {
     match (replica.state, replica.role) {
         (ReplicaState::Away, _) => 'x',
         (ReplicaState::Damaged, _) => '!',
+        (ReplicaState::Dead, _) => '#',
         (ReplicaState::Unknown, _) => '?',
         (_, _) if group.leader == Some(broker) => 'L',
         (_, ReplicaRole::Leaving) => '-',

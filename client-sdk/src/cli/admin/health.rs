@@ -23,6 +23,7 @@ pub(super) struct Trouble {
 pub(super) fn troubles(status: &ClusterStatus) -> Vec<Trouble> {
     let mut found = without_majority(status);
     found.extend(without_leader(status));
+    found.extend(dead(status));
     found.extend(damaged(status));
     found.extend(status.brokers.iter().filter_map(|broker| gone(status, broker)));
     found.extend(behind(status));
@@ -133,18 +134,33 @@ fn without_leader(status: &ClusterStatus) -> Option<Trouble> {
     })
 }
 
+fn dead(status: &ClusterStatus) -> Vec<Trouble> {
+    let trouble = |(broker, groups): (BrokerId, Vec<GroupName>)| Trouble {
+        kind: "dead",
+        text: format!("what broker {broker} has of {} is dead: it takes nothing more", names(&groups)),
+        by_itself: format!("nothing, until broker {broker} is started again"),
+        next: Some(format!("look into the log of broker {broker} for the reason, then start it again")),
+    };
+    by_broker(status, ReplicaState::Dead).into_iter().map(trouble).collect()
+}
+
 fn damaged(status: &ClusterStatus) -> Vec<Trouble> {
-    let mut by_broker: BTreeMap<BrokerId, Vec<GroupName>> = BTreeMap::new();
-    for (group, replica) in replicas(status).filter(|(_, replica)| replica.state == ReplicaState::Damaged) {
-        by_broker.entry(replica.replica.broker()).or_default().push(group.group);
-    }
     let trouble = |(broker, groups): (BrokerId, Vec<GroupName>)| Trouble {
         kind: "damaged",
         text: format!("what broker {broker} has of {} cannot be read", names(&groups)),
         by_itself: "it is rebuilt from the other copies".into(),
         next: Some(format!("look at the disk of broker {broker}")),
     };
-    by_broker.into_iter().map(trouble).collect()
+    by_broker(status, ReplicaState::Damaged).into_iter().map(trouble).collect()
+}
+
+/// The groups whose replica is in this state, for each broker that has some.
+fn by_broker(status: &ClusterStatus, state: ReplicaState) -> BTreeMap<BrokerId, Vec<GroupName>> {
+    let mut by_broker: BTreeMap<BrokerId, Vec<GroupName>> = BTreeMap::new();
+    for (group, replica) in replicas(status).filter(|(_, replica)| replica.state == state) {
+        by_broker.entry(replica.replica.broker()).or_default().push(group.group);
+    }
+    by_broker
 }
 
 fn gone(status: &ClusterStatus, broker: &BrokerStatus) -> Option<Trouble> {
@@ -196,12 +212,15 @@ fn away(status: &ClusterStatus, broker: &BrokerStatus, since: Duration) -> Troub
     }
 }
 
+/// There is a trouble of its own for each replica in such a state.
+fn is_told_of_itself(state: ReplicaState) -> bool {
+    matches!(state, ReplicaState::Away | ReplicaState::Damaged | ReplicaState::Dead)
+}
+
 /// Groups with too few good copies for which nothing above is to blame.
 fn behind(status: &ClusterStatus) -> Option<Trouble> {
-    let is_told = |group: &&GroupStatus| {
-        !group.has_majority()
-            || group.voters().any(|voter| matches!(voter.state, ReplicaState::Away | ReplicaState::Damaged))
-    };
+    let is_told =
+        |group: &&GroupStatus| !group.has_majority() || group.voters().any(|voter| is_told_of_itself(voter.state));
     let groups: Vec<_> = status.groups.iter().filter(|group| group.is_under_replicated() && !is_told(group)).collect();
     if groups.is_empty() {
         return None;
@@ -411,6 +430,20 @@ mod tests {
         status.groups[5].replicas[2].state = ReplicaState::Damaged;
         let kinds: Vec<_> = troubles(&status).iter().map(|trouble| trouble.kind).collect();
         assert_eq!(kinds, ["damaged", "silent"]);
+    }
+
+    #[test]
+    fn a_dead_copy_is_not_said_to_be_rebuilt() {
+        let mut status = cluster(3, 8);
+        for group in &mut status.groups[5..7] {
+            group.replicas[2].state = ReplicaState::Dead;
+        }
+        assert_eq!(
+            told(&status),
+            "what broker 2 has of partitions 0-1 is dead: it takes nothing more\n  \
+             by itself: nothing, until broker 2 is started again\n  \
+             next: look into the log of broker 2 for the reason, then start it again\n"
+        );
     }
 
     #[test]

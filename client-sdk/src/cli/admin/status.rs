@@ -168,6 +168,7 @@ fn copy_told(group: &GroupStatus, replica: &ReplicaStatus) -> String {
         },
         ReplicaState::Away => told.push_str(" away"),
         ReplicaState::Damaged => told.push_str(" damaged"),
+        ReplicaState::Dead => told.push_str(" dead"),
         ReplicaState::Unknown => told.push_str(" not known"),
     }
     told

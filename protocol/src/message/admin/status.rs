@@ -131,9 +131,11 @@ pub enum ReplicaState {
     Behind,
     /// Its broker is away, or cannot be reached from the one that answers.
     Away,
-    /// What it has cannot be used; it is to be rebuilt under a new name.
+    /// What it has cannot be used, as was found when its broker started; it is to be rebuilt under a new name.
     Damaged,
-    /// Nothing is known of it yet; or a later version's word.
+    /// It has stopped after a failure, and stays so until its broker is started again.
+    Dead,
+    /// Its broker answers, and says nothing of it: it is only just to be there, or could not be started. Or a later version's word.
     #[serde(other)]
     Unknown,
 }
