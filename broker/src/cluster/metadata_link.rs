@@ -1,5 +1,6 @@
 //! Changing the metadata, wherever its group is led.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyport_protocol::{BrokerId, Code, Fault};
@@ -67,6 +68,32 @@ impl MetadataLink {
         }
     }
 
+    /// As `propose`, for who can be told that the metadata has no majority: such a command is not even tried, for it might be carried
+    /// out much later, when somebody has decided otherwise.
+    pub(super) async fn decide(&self, command: Command) -> Result<Reply, Fault> {
+        let (me, reached) = (self.group.replica().broker(), self.peers.reached().borrow().clone());
+        // Whoever leads may reach more than this broker does.
+        let has_leader = self.leader().is_some_and(|leader| leader != me && reached.contains(&leader));
+        if let Some(fault) = self.no_majority().filter(|_| !has_leader) {
+            return Err(fault);
+        }
+        self.propose(command).await.map_err(|fault| match fault.code() {
+            Some(Code::NotReady) => self.no_majority().unwrap_or(fault),
+            _ => fault,
+        })
+    }
+
+    /// As far as this broker reaches.
+    fn no_majority(&self) -> Option<Fault> {
+        let me = self.group.replica().broker();
+        let voters = self.group.members().voters.into_iter().map(|voter| voter.broker()).collect();
+        let missing = missing(&voters, &self.peers.reached().borrow(), me)?;
+        let named: Vec<_> = missing.iter().map(ToString::to_string).collect();
+        let noun = if named.len() == 1 { "broker" } else { "brokers" };
+        let text = format!("the metadata has no majority without {noun} {}", named.join(", "));
+        Some(Fault::new(Code::NoMajority, text))
+    }
+
     /// For who has nothing else to do with a refusal than to try again.
     pub(super) async fn propose_until_done(&self, command: Command) {
         while let Err(fault) = self.propose(command.clone()).await {
@@ -97,10 +124,37 @@ fn decode(reply: &[u8]) -> Result<Reply, Fault> {
     Reply::decode(reply).map_err(|bad| Fault::new(Code::UnknownMessage, bad.to_string()))
 }
 
+/// The voters that are not reached, if the others are no majority.
+fn missing(voters: &BTreeSet<BrokerId>, reached: &BTreeSet<BrokerId>, me: BrokerId) -> Option<Vec<BrokerId>> {
+    let missing: Vec<_> = voters.iter().copied().filter(|voter| *voter != me && !reached.contains(voter)).collect();
+    (missing.len() * 2 >= voters.len() && !missing.is_empty()).then_some(missing)
+}
+
 fn no_leader() -> Fault {
     Fault::retry_after(Code::NotReady, RETRY_AFTER_MS, "nobody is known here to lead the metadata")
 }
 
 fn overdue() -> Fault {
     Fault::new(Code::MaybeStored, "the metadata did not commit in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_voters_are_no_majority() {
+        let brokers = |numbers: &[u32]| numbers.iter().copied().map(BrokerId).collect::<BTreeSet<_>>();
+        let missing = |voters: &[u32], reached: &[u32], me| missing(&brokers(voters), &brokers(reached), BrokerId(me));
+        assert_eq!(missing(&[0, 1, 2], &[1], 0), None);
+        assert_eq!(missing(&[0, 1, 2], &[], 0), Some(vec![BrokerId(1), BrokerId(2)]));
+        assert_eq!(missing(&[0, 1], &[], 0), Some(vec![BrokerId(1)]));
+        assert_eq!(
+            missing(&[0, 1, 2], &[1], 3),
+            Some(vec![BrokerId(0), BrokerId(2)]),
+            "who has no vote does not count"
+        );
+        assert_eq!(missing(&[0], &[], 0), None);
+        assert_eq!(missing(&[], &[], 0), None, "nothing is known yet");
+    }
 }

@@ -69,13 +69,25 @@ impl Operator {
     }
 
     async fn change(&self, command: Command) -> Result<(), Fault> {
-        match self.metadata.propose(command).await? {
-            Reply::Refused(refusal @ (Refusal::UnknownBroker { broker } | Refusal::Removed { broker })) => {
-                Err(Fault::new(Code::UnknownBroker, refusal.to_string()).with_value(u64::from(broker.0)))
-            }
-            Reply::Refused(refusal) => Err(Fault::new(Code::StalePlan, refusal.to_string())),
+        match self.metadata.decide(command).await? {
+            Reply::Refused(refusal) => Err(told(&refusal)),
             _ => Ok(()),
         }
+    }
+}
+
+/// What an operator is told who has asked for it.
+fn told(refusal: &Refusal) -> Fault {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::UnknownBroker { broker } | Refusal::Removed { broker } => {
+            Fault::new(Code::UnknownBroker, text).with_value(u64::from(broker.0))
+        }
+        // Who answers is that broker.
+        Refusal::LastBroker { broker } => Fault::new(Code::BrokerNotAway, text).with_value(u64::from(broker.0)),
+        Refusal::NotCreated => Fault::new(Code::NotReady, text),
+        // The others are about who is to have which replica, as whoever asked has seen it before.
+        _ => Fault::new(Code::StalePlan, text),
     }
 }
 
