@@ -13,6 +13,7 @@ const ONE_COPY: &str =
     "restore the whole data folder from one and the same copy, or begin a new cluster with another --data";
 const LATER_VERSION: &str = "start the version of anyportd that wrote this data, or a later one";
 const DISK: &str = "check the disk, and that you may write to the folder; or name another by --data";
+const BUG: &str = "report this as a bug";
 const LOG: &str = "look above in this log for the reason, then start it again";
 
 pub fn next(error: &StartError) -> String {
@@ -27,7 +28,7 @@ pub fn next(error: &StartError) -> String {
         StartError::Bind(BindError::Certificate(_)) | StartError::Certificate(_) => {
             "check that --tls-cert names a certificate and --tls-key its key".to_owned()
         }
-        StartError::Bind(BindError::Ciphers(_)) => "report this as a bug".to_owned(),
+        StartError::Bind(BindError::Ciphers(_)) => BUG.to_owned(),
         StartError::Admin { source, .. } => listening(source, "--admin"),
         StartError::Http { source, .. } => listening(source, "--http"),
     }
@@ -46,7 +47,9 @@ fn taking_a_seat(error: &SeatingError) -> String {
         SeatingError::Store { source, .. } => opening(source),
         SeatingError::Facts(error) => reading(error).to_owned(),
         SeatingError::Bundle(_) => "name by --cluster a bundle of `anyport admin cluster-init`".to_owned(),
-        SeatingError::Bind(_) => "end the other program that has this port, or name another by --peer".to_owned(),
+        SeatingError::Bind(BindError::Socket { source, .. }) => listening(source, "--peer"),
+        // The bundle was found to be good before.
+        SeatingError::Bind(BindError::Certificate(_) | BindError::Ciphers(_)) => BUG.to_owned(),
         SeatingError::Forming(_) => "look which brokers there are: anyport admin status".to_owned(),
         SeatingError::Seat(_) | SeatingError::SetAside { .. } => DISK.to_owned(),
         SeatingError::ForeignStore { .. } => "begin with another --data, or move this folder away".to_owned(),
@@ -128,6 +131,10 @@ mod tests {
         let taken = || io::Error::from(io::ErrorKind::AddrInUse);
         assert!(next(&StartError::Admin { address, source: taken() }).contains("--admin"));
         assert!(next(&StartError::Bind(BindError::Socket { address, source: taken() })).contains("--listen"));
+        let peer = |source| next(&SeatingError::Bind(BindError::Socket { address, source }).into());
+        assert!(peer(taken()).contains("--peer"));
+        let elsewhere = io::Error::from(io::ErrorKind::AddrNotAvailable);
+        assert_eq!(peer(elsewhere), "name an address of this machine by --peer");
     }
 
     #[test]

@@ -4,10 +4,13 @@ use std::io;
 use std::path::PathBuf;
 
 use anyport_broker::advice::next;
+use anyport_broker::cluster::{FormingError, SeatError};
+use anyport_broker::config::BadConfig;
 use anyport_broker::identity::BadKey;
-use anyport_broker::net::{BindError, TlsError};
+use anyport_broker::net::{BindError, BundleError, BundleProblem, TlsError};
 use anyport_broker::seating::SeatingError;
 use anyport_broker::server::StartError;
+use anyport_storage::metadata::Refusal;
 use anyport_storage::{OpenError, Poison, Step, StoreError};
 
 const PAGE: &str = include_str!("../../../docs/operations.md");
@@ -55,16 +58,43 @@ fn other_errors() -> Vec<StartError> {
     ]
 }
 
+/// Of a broker that is to be one of several.
+fn cluster_errors() -> Vec<StartError> {
+    let address = ([127, 0, 0, 1], 7401).into();
+    let bind = |kind| SeatingError::Bind(BindError::Socket { address, source: io_error(kind) });
+    let data = || PathBuf::from("DATA");
+    let bundle = BundleError { path: PathBuf::from("FILE"), problem: BundleProblem::NotABroker };
+    let of_seat = [
+        bind(io::ErrorKind::AddrInUse),
+        bind(io::ErrorKind::PermissionDenied),
+        bind(io::ErrorKind::AddrNotAvailable),
+        SeatingError::Bind(BindError::Certificate(rustls::Error::DecryptError)),
+        SeatingError::Bundle(bundle),
+        SeatingError::Forming(FormingError::NoWish { folder: data() }),
+        SeatingError::Forming(FormingError::Refused(Refusal::TooManyBrokers { brokers: 64, limit: 64 })),
+        SeatingError::Seat(SeatError::File { path: data(), source: io_error(io::ErrorKind::PermissionDenied) }),
+        SeatingError::SetAside { path: data(), source: io_error(io::ErrorKind::PermissionDenied) },
+        SeatingError::ForeignStore { path: data() },
+        SeatingError::Facts(StoreError::Closed),
+    ];
+    let bad_config = [
+        BadConfig::RelaxedInCluster,
+        BadConfig::NotReachable { option: "--listen", advertise: "--advertise" },
+        BadConfig::NeverReplace,
+    ];
+    bad_config.into_iter().map(StartError::from).chain(of_seat.into_iter().map(StartError::from)).collect()
+}
+
 #[test]
 fn the_runbook_has_a_row_for_every_advice_of_a_failed_start() {
     let of_store = store_errors()
         .into_iter()
         .map(|source| -> StartError { SeatingError::Store { path: PathBuf::from("DATA"), source }.into() });
-    for error in of_store.chain(other_errors()) {
+    for error in of_store.chain(other_errors()).chain(cluster_errors()) {
         let (error, advice) = (error.to_string(), next(&error));
         // Names of files and options, and numbers, are those of the case.
-        let generic =
-            advice.replace("--admin", "--OPTION").replace("--http", "--OPTION").replace("--listen", "--OPTION");
+        let ports = ["--admin", "--http", "--listen", "--peer"];
+        let generic = ports.iter().fold(advice, |advice, port| advice.replace(port, "--OPTION"));
         let generic = generic.replace("--partitions 4", "--partitions N");
         assert!(
             PAGE.contains(&format!("| {generic} |")),
