@@ -1,6 +1,7 @@
 //! The admin port: plain HTTP for machines that watch, on loopback unless configured otherwise.
 //!
-//! `/healthz`: the process runs and its store takes writes. `/readyz`: every group has a leader and clients are being accepted.
+//! `/healthz`: the process runs and its store takes writes. `/readyz`: clients are accepted, and of a broker alone every group is led
+//! and every partition takes batches; of one of many it makes progress and no replica has died here, whoever leads elsewhere.
 //! `/metrics`: Prometheus text. No metric has a label per client or subscription.
 
 pub mod cluster;
