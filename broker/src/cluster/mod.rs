@@ -17,6 +17,7 @@ mod directory;
 mod encoding;
 mod facts;
 mod forming;
+mod gauges;
 mod group;
 mod groups;
 mod inbox;

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::controller::{Controller, Renewal, Roll};
+use super::gauges::Gauges;
 use super::leaders::Leaders;
 use super::metadata_link::MetadataLink;
 use super::replicas::{Running, RunningReplicas};
@@ -111,7 +112,16 @@ impl Pulse {
                 Ok(Err(error)) => self.stuck(error.to_string(), length),
                 Err(_) => self.stuck("a task does not answer".to_owned(), length),
             }
+            self.show(length);
         }
+    }
+
+    fn show(&self, length: Duration) {
+        let running = Arc::clone(&self.parts.running.borrow());
+        let groups = running.values().map(|running| &running.group).chain([self.parts.metadata.group()]);
+        let gauges = Gauges::of(groups, &self.parts.peers.reached().borrow());
+        let is_well = *self.parts.health.borrow() == Health::Well;
+        gauges.show(is_well && self.renewed_at.elapsed() < length);
     }
 
     fn stuck(&self, at: String, length: Duration) {
