@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Once};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyport_protocol::event::{Event, framed};
 use anyport_protocol::message::publish::{PublishBatch, Published};
@@ -87,7 +87,9 @@ pub(super) fn replicas(brokers: &[u32]) -> BTreeSet<ReplicaId> {
 
 fn open_store(folder: &Path, stuck: Arc<AtomicBool>) -> Store {
     let inject = move |step: Step| {
-        while step == Step::Sync && stuck.load(Ordering::Relaxed) {
+        // Not for ever: a test that has failed waits for its store to close.
+        let begun = Instant::now();
+        while step == Step::Sync && stuck.load(Ordering::Relaxed) && begun.elapsed() < 2 * PATIENCE {
             std::thread::sleep(Duration::from_millis(5));
         }
         Ok::<(), io::Error>(())
