@@ -71,16 +71,21 @@ impl MetadataLink {
     /// As `propose`, for who can be told that the metadata has no majority: such a command is not even tried, for it might be carried
     /// out much later, when somebody has decided otherwise.
     pub(super) async fn decide(&self, command: Command) -> Result<Reply, Fault> {
-        let (me, reached) = (self.group.replica().broker(), self.peers.reached().borrow().clone());
-        // Whoever leads may reach more than this broker does.
-        let has_leader = self.leader().is_some_and(|leader| leader != me && reached.contains(&leader));
-        if let Some(fault) = self.no_majority().filter(|_| !has_leader) {
+        if let Some(fault) = self.standstill() {
             return Err(fault);
         }
         self.propose(command).await.map_err(|fault| match fault.code() {
             Some(Code::NotReady) => self.no_majority().unwrap_or(fault),
             _ => fault,
         })
+    }
+
+    /// Why nothing can be decided now, if nothing can: neither is a lease seen to end.
+    pub(super) fn standstill(&self) -> Option<Fault> {
+        let (me, reached) = (self.group.replica().broker(), self.peers.reached().borrow().clone());
+        // Whoever leads may reach more than this broker does.
+        let has_leader = self.leader().is_some_and(|leader| leader != me && reached.contains(&leader));
+        self.no_majority().filter(|_| !has_leader)
     }
 
     /// As far as this broker reaches.

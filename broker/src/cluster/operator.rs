@@ -104,6 +104,9 @@ impl AdminAnswers for Operator {
     fn remove(&self, question: RemoveQuestion) -> BoxFuture<'_, Result<(), Fault>> {
         let broker = question.broker;
         Box::pin(async move {
+            if let Some(fault) = self.metadata.standstill() {
+                return Err(fault);
+            }
             if self.state.borrow().is_alive(broker) {
                 let text = format!("broker {broker} holds a lease: it is alive");
                 return Err(Fault::new(Code::BrokerNotAway, text).with_value(u64::from(broker.0)));
