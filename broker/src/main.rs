@@ -15,9 +15,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
-/// How long a broker that starts anew waits for its own ports, and between two attempts.
-const PORT_TIMEOUT: Duration = Duration::from_secs(10);
-const PORT_TRY: Duration = Duration::from_millis(100);
+/// How long a broker that starts anew waits for what it has just given up, and between two attempts.
+const GIVEN_UP_TIMEOUT: Duration = Duration::from_secs(10);
+const TRY_EVERY: Duration = Duration::from_millis(100);
 
 fn main() -> ExitCode {
     let config = Config::parse();
@@ -109,12 +109,14 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// A socket is given back a moment after its last connection has ended.
+/// A socket is given back a moment after its last connection has ended, and the store when the last task that answered somebody has.
 async fn start_anew(config: &Config, metrics: &PrometheusHandle, lost: Option<Lost>) -> Result<Server, StartError> {
-    let deadline = Instant::now() + PORT_TIMEOUT;
+    let deadline = Instant::now() + GIVEN_UP_TIMEOUT;
     loop {
         match server::start(config, metrics.clone(), lost.clone()).await {
-            Err(error) if error.is_of_a_taken_port() && Instant::now() < deadline => tokio::time::sleep(PORT_TRY).await,
+            Err(error) if error.is_of_what_is_in_use() && Instant::now() < deadline => {
+                tokio::time::sleep(TRY_EVERY).await;
+            }
             outcome => return outcome,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyport_protocol::Code;
-use anyport_storage::{Poison, Store, StoreError};
+use anyport_storage::{OpenError, Poison, Store, StoreError};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -66,13 +66,17 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether another socket has one of the ports.
-    pub fn is_of_a_taken_port(&self) -> bool {
+    /// Whether somebody has a port, or this process the store: whoever starts anew may be that somebody, for a moment.
+    pub fn is_of_what_is_in_use(&self) -> bool {
         match self {
             Self::Bind(BindError::Socket { source, .. })
             | Self::Seating(SeatingError::Bind(BindError::Socket { source, .. }))
             | Self::Admin { source, .. }
             | Self::Http { source, .. } => source.kind() == std::io::ErrorKind::AddrInUse,
+            // As RocksDB says it.
+            Self::Seating(SeatingError::Store { source: OpenError::Engine { cause, .. }, .. }) => {
+                cause.contains("lock hold by current process")
+            }
             _ => false,
         }
     }

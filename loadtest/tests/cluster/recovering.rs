@@ -116,6 +116,28 @@ async fn whoever_had_come_further_than_what_is_left_is_told_so_and_misses_nothin
     Ok(())
 }
 
+/// Some groups have lost a majority, some every copy, some neither; of the metadata two of five are left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_of_five_are_lost_for_good_and_what_is_left_goes_on() -> Result<()> {
+    let mut scene = Scene::set(5).await?;
+    let left = scene.access_to(&[0, 1]);
+    publish(&left.client("before").await?, "before", 0..200).await?;
+    for at in [2, 3, 4] {
+        scene.cluster.remove(at).await?;
+    }
+    recover(&scene).await?;
+
+    let client = left.client("after").await?;
+    let mut subscription =
+        client.subscribe(SubscribeOptions { start: Start::Latest, ..SubscribeOptions::new("all", "") }).await?;
+    publish(&left.client("producer").await?, "after", 0..200).await?;
+    take(&mut subscription, 200).await?;
+    scene.cluster.add(&[]).await?;
+    scene.cluster.settle().await?;
+    client.close().await?;
+    Ok(())
+}
+
 /// Over several partitions.
 async fn publish(client: &Client, ty: &str, numbers: std::ops::Range<u32>) -> Result<()> {
     let publisher = client.publisher(PublisherOptions::default());

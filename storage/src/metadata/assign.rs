@@ -78,7 +78,7 @@ impl ClusterState {
         })
     }
 
-    /// Whoever else had a replica is not asked: there is no majority that could be.
+    /// Whoever else had a replica has no say: there is no majority that could be asked. Copies on brokers that are left learn from the one.
     pub(super) fn go_on_from(&mut self, group: GroupId, replica: ReplicaId) -> Result<Reply, Refusal> {
         self.known(replica.broker())?;
         let present = self.assignment(group)?;
@@ -86,10 +86,26 @@ impl ClusterState {
         if !is_one || present.damaged.contains(&replica) {
             return Err(Refusal::UnknownReplica { group, replica });
         }
+        let mut named = BTreeSet::from([replica.broker()]);
+        let mut others: Vec<_> = present.replicas().chain(present.settled.iter().copied()).collect();
+        others.retain(|other| !present.damaged.contains(other));
+        others.retain(|other| self.brokers.contains_key(&other.broker()) && named.insert(other.broker()));
         self.change(group, |assignment| {
             let alone = vec![replica];
             (assignment.voters, assignment.settled, assignment.leader) = (alone.clone(), alone, replica.broker());
+            (assignment.learners, assignment.damaged) = (others, Vec::new());
+        })
+    }
+
+    /// Of the group nothing is left.
+    pub(super) fn begin_empty(&mut self, group: GroupId, broker: BrokerId) -> Result<Reply, Refusal> {
+        self.known(broker)?;
+        self.assignment(group)?;
+        let begins = self.new_replica(broker);
+        self.change(group, |assignment| {
+            (assignment.voters, assignment.leader) = (vec![begins], broker);
             assignment.learners.clear();
+            assignment.settled.clear();
             assignment.damaged.clear();
         })
     }

@@ -89,6 +89,8 @@ pub enum Command {
     Recover {
         lost: Vec<BrokerId>,
         groups: Vec<(GroupId, ReplicaId)>,
+        /// Of these nothing is left: each begins empty, at a broker.
+        empty: Vec<(GroupId, BrokerId)>,
         epoch: Option<EpochBegan>,
         now: WallMs,
     },
@@ -212,6 +214,7 @@ mod tests {
             Command::Recover {
                 lost: vec![BrokerId(1), BrokerId(2)],
                 groups: vec![(group, ReplicaId::new(broker, 9))],
+                empty: vec![(GroupId::Registry(2), broker)],
                 epoch: Some(EpochBegan { epoch: LogEpoch(3), tails: vec![Offset(7), Offset(u64::MAX)] }),
                 now,
             },

@@ -46,12 +46,15 @@ impl ClusterState {
             Command::Rebuild { group, replica } => self.rebuild(*group, *replica),
             Command::Settled { group, version, members } => self.settled(*group, *version, members),
             Command::BeginEpoch { epoch, tails } => self.begin_epoch(facts, *epoch, tails),
-            Command::Recover { lost, groups, epoch, now } => {
+            Command::Recover { lost, groups, empty, epoch, now } => {
                 for broker in lost {
                     self.remove(*broker, *now)?;
                 }
                 for (group, replica) in groups {
                     self.go_on_from(*group, *replica)?;
+                }
+                for (group, broker) in empty {
+                    self.begin_empty(*group, *broker)?;
                 }
                 epoch.as_ref().map_or(Ok(Reply::Done), |began| self.begin_epoch(facts, began.epoch, &began.tails))
             }

@@ -60,7 +60,13 @@ impl Step {
             Self::Recover { group, which, lost } => {
                 let replicas = has_had(state, group);
                 let replica = if replicas.is_empty() { ReplicaId::FIRST } else { *which.get(&replicas) };
-                Command::Recover { lost, groups: vec![(group, replica)], epoch: None, now: WallMs(7) }
+                Command::Recover {
+                    lost,
+                    groups: vec![(group, replica)],
+                    empty: Vec::new(),
+                    epoch: None,
+                    now: WallMs(7),
+                }
             }
             Self::Settled { group, late, members } => {
                 let chosen = |at: &usize| members >> (at % 16) & 1 == 1;

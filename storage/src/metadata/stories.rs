@@ -380,6 +380,7 @@ fn who_is_given_up_is_gone_and_the_one_copy_that_is_left_is_the_group() {
     let recover = |lost: &[u32], replica, tails: &[u64]| Command::Recover {
         lost: lost.iter().copied().map(BrokerId).collect(),
         groups: vec![(GROUP, replica)],
+        empty: Vec::new(),
         epoch: Some(EpochBegan { epoch: LogEpoch(1), tails: tails.iter().copied().map(Offset).collect() }),
         now: WallMs(5000),
     };
@@ -411,4 +412,20 @@ fn who_is_given_up_is_gone_and_the_one_copy_that_is_left_is_the_group() {
         assert_eq!(metadata.state.brokers.keys().collect::<Vec<_>>(), [&BrokerId(0)]);
         assert_eq!(metadata.state.epochs.len(), 1);
     }
+}
+
+#[test]
+fn copies_on_brokers_that_are_left_keep_their_names_and_learn_from_the_one() {
+    let mut metadata = Metadata::of(4);
+    metadata.assign(&[0, 1, 2], &[3]);
+    metadata.settle();
+    let [first, learner] = [0, 3].map(|broker| metadata.assignment().replica_of(BrokerId(broker)).expect("it has one"));
+    let (lost, groups) = (vec![BrokerId(1), BrokerId(2)], vec![(GROUP, first)]);
+    let (empty, now) = (vec![(GroupId::Registry(0), BrokerId(3))], WallMs(5000));
+    assert_eq!(metadata.ask(Command::Recover { lost, groups, empty, epoch: None, now }), Reply::Done);
+    let begun = &metadata.state.assignments[&GroupId::Registry(0)];
+    assert_eq!((begun.voters[0].broker(), &begun.settled), (BrokerId(3), &Vec::new()), "under a name of its own");
+    assert_ne!(begun.voters[0], learner);
+    assert_eq!((&metadata.assignment().voters, &metadata.assignment().learners), (&vec![first], &vec![learner]));
+    assert_eq!(metadata.assignment().settled, [first]);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyport_protocol::message::admin::{GroupName, GroupRecovery, RecoverPlan, RecoverQuestion, Survivor};
 use anyport_protocol::{BrokerId, Code, Fault, LogEpoch, Offset};
 use anyport_storage::GroupId;
-use anyport_storage::metadata::{ClusterFacts, ClusterState, Command, EpochBegan, Reply};
+use anyport_storage::metadata::{BrokerRecord, ClusterFacts, ClusterState, Command, EpochBegan, Reply};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
@@ -49,7 +49,9 @@ impl Operator {
         }
         let metadata = plan.groups.iter().find(|group| group.group == GroupName::Metadata);
         let due: Vec<_> = match metadata {
-            Some(metadata) if metadata.chosen.is_none() => unreachable!("this broker has a copy of the metadata"),
+            Some(metadata) if metadata.chosen.is_none() => {
+                return Err(Fault::new(Code::NoMajority, "no copy of the metadata runs; start a broker that has one"));
+            }
             Some(metadata) => vec![metadata],
             None => {
                 self.agree(&plan).await?;
@@ -68,6 +70,12 @@ impl Operator {
         };
         let lost = plan.groups.iter().flat_map(|group| &group.lost).map(|replica| replica.broker());
         let lost: BTreeSet<_> = lost.filter(is_lost).collect();
+        let is_host = |record: &&BrokerRecord| {
+            !record.edge && !record.draining && (record.id == self.me() || reached.contains(&record.id))
+        };
+        let hosts = state.brokers.values().filter(is_host).map(|record| record.id).cycle();
+        let gone = plan.groups.iter().filter(|group| chosen(group).is_none()).map(|group| group_id(group.group));
+        let empty = gone.zip(hosts).collect();
         let goes_on = |group: &GroupRecovery| Some((group_id(group.group), chosen(group)?.replica));
         let mut groups: Vec<_> = plan.groups.iter().filter_map(goes_on).collect();
         if let [alone] = &self.metadata.group().members().voters.iter().copied().collect::<Vec<_>>()[..] {
@@ -75,7 +83,7 @@ impl Operator {
             groups.push((GroupId::Metadata, *alone));
         }
         let epoch = epoch(plan, &state)?;
-        let recover = Command::Recover { lost: lost.into_iter().collect(), groups, epoch, now: clock::wall() };
+        let recover = Command::Recover { lost: lost.into_iter().collect(), groups, empty, epoch, now: clock::wall() };
         match self.metadata.propose(recover).await? {
             Reply::Refused(refusal) => Err(Fault::new(Code::StalePlan, refusal.to_string())),
             _ => Ok(()),
@@ -128,8 +136,8 @@ fn facts(state: &ClusterState) -> Result<&ClusterFacts, Fault> {
 fn epoch(plan: &RecoverPlan, state: &ClusterState) -> Result<Option<EpochBegan>, Fault> {
     let mut tails = vec![Offset(u64::MAX); usize::from(facts(state)?.partitions)];
     for group in &plan.groups {
-        if let (GroupName::Partition(id), Some(chosen)) = (group.group, chosen(group)) {
-            tails[usize::from(id.0)] = chosen.tail.unwrap_or_default();
+        if let GroupName::Partition(id) = group.group {
+            tails[usize::from(id.0)] = chosen(group).and_then(|chosen| chosen.tail).unwrap_or_default();
         }
     }
     let epoch = LogEpoch(state.epochs.last().map_or(0, |last| last.epoch.0) + 1);

@@ -37,7 +37,9 @@ fn recovery(group: GroupId, assignment: &Assignment, left: &[&Surveyed]) -> Opti
     let is_left = |voter: &ReplicaId| left.iter().any(|replica| replica.replica == *voter);
     let has_majority =
         |voters: &Vec<ReplicaId>| voters.iter().filter(|voter| is_left(voter)).count() * 2 > voters.len();
-    if configs.iter().all(has_majority) {
+    // One that has nothing, and was just placed because nothing was left, has yet to begin its group.
+    let has_begun = furthest.is_some_and(|replica| !replica.voters.is_empty());
+    if has_begun && configs.iter().all(has_majority) {
         return None;
     }
     let mut lost: Vec<_> = configs.into_iter().flatten().filter(|voter| !is_left(voter)).collect();
@@ -148,7 +150,7 @@ mod tests {
     fn of_which_nothing_is_left_begins_empty_where_a_copy_was_just_placed() {
         let lost = recovered(&[0, 1, 2], &[]).expect("nothing is left");
         assert_eq!((lost.lost, lost.chosen, lost.may_lose), (replicas(&[0, 1, 2]), None, String::new()));
-        let lost = recovered(&[0, 1, 2], &[surveyed(7, (0, 0), &[])]).expect("it has nothing");
-        assert_eq!((lost.lost, lost.chosen), (replicas(&[0, 1, 2]), Some(replica(7))));
+        let lost = recovered(&[7], &[surveyed(7, (0, 0), &[])]).expect("it has nothing");
+        assert_eq!((lost.lost, lost.chosen), (Vec::new(), Some(replica(7))));
     }
 }
