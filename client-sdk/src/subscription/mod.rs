@@ -71,8 +71,8 @@ impl Delivery {
 /// What a subscriber is told beside events.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Notice {
-    /// The log no longer has these; they will not come, or not again. Retention has removed them; or the log has lost its end in a crash
-    /// in relaxed mode: then a later epoch begins where the range does.
+    /// The log no longer has these; they will not come, or not again. Retention has removed them; or the log has lost its end, in a crash in
+    /// relaxed mode or with a majority of its disks: then a later epoch begins where the range does.
     Gap { partition: PartitionId, epoch: LogEpoch, range: OffsetRange },
     /// So many events of the range were left out, by an option that the client chose.
     Omitted { partition: PartitionId, range: OffsetRange, count: u32 },

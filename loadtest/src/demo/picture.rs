@@ -73,7 +73,7 @@ fn coloured(sign: char) -> String {
     let colour = match sign {
         'L' => "1;32",
         'f' => "32",
-        'x' | '!' => "31",
+        'x' | '!' | '#' => "31",
         '.' => "2",
         _ => "33",
     };
