@@ -28,13 +28,9 @@ pub trait AdminAnswers: fmt::Debug + Send + Sync + 'static {
 
     fn remove(&self, question: RemoveQuestion) -> BoxFuture<'_, Result<(), Fault>>;
 
-    fn recover_plan(&self) -> BoxFuture<'_, Result<RecoverPlan, Fault>> {
-        Box::pin(async { Err(unknown("RecoverPlanQuestion")) })
-    }
+    fn recover_plan(&self) -> BoxFuture<'_, Result<RecoverPlan, Fault>>;
 
-    fn recover(&self, _question: RecoverQuestion) -> BoxFuture<'_, Result<(), Fault>> {
-        Box::pin(async { Err(unknown("RecoverQuestion")) })
-    }
+    fn recover(&self, question: RecoverQuestion) -> BoxFuture<'_, Result<(), Fault>>;
 }
 
 /// Serves one stream of an operator: a question, its answer.
@@ -54,12 +50,15 @@ async fn answer(answers: &dyn AdminAnswers, header: FrameHeader, body: &[u8]) ->
     let answered = match AdminQuestion::decode(header.message_type, body) {
         Ok(question) => {
             let asked = question.name();
+            // Asked every second by whoever watches.
+            let looks =
+                matches!(question, AdminQuestion::ClusterStatusQuestion(_) | AdminQuestion::RecoverPlanQuestion(_));
             let answered = ask(answers, question).await;
             let refused = answered.as_ref().err().map(ToString::to_string);
-            match asked {
-                // Asked every second by whoever watches.
-                "ClusterStatusQuestion" | "RecoverPlanQuestion" => tracing::debug!(asked, refused, "an operator asked"),
-                _ => tracing::info!(asked, refused, "an operator asked"),
+            if looks {
+                tracing::debug!(asked, refused, "an operator asked");
+            } else {
+                tracing::info!(asked, refused, "an operator asked");
             }
             answered
         }
@@ -115,6 +114,14 @@ mod tests {
         fn remove(&self, _question: RemoveQuestion) -> BoxFuture<'_, Result<(), Fault>> {
             Box::pin(async { Ok(()) })
         }
+
+        fn recover_plan(&self) -> BoxFuture<'_, Result<RecoverPlan, Fault>> {
+            Box::pin(async { Err(Fault::new(Code::NotReady, "not yet")) })
+        }
+
+        fn recover(&self, _question: RecoverQuestion) -> BoxFuture<'_, Result<(), Fault>> {
+            Box::pin(async { Err(Fault::new(Code::StalePlan, "there was none")) })
+        }
     }
 
     async fn asked(message_type: u16, body: &[u8]) -> AdminAnswer {
@@ -145,14 +152,15 @@ mod tests {
         assert_eq!(ask(drain(1)).await, Done {}.into());
         assert_eq!(code(&ask(drain(2)).await), Some(Code::UnknownBroker));
         assert_eq!(ask(RemoveQuestion { broker: BrokerId(5) }).await, Done {}.into());
+        assert_eq!(code(&ask(RecoverPlanQuestion {}).await), Some(Code::NotReady));
+        assert_eq!(code(&ask(RecoverQuestion { token: String::new() }).await), Some(Code::StalePlan));
     }
 
     #[tokio::test]
     async fn what_this_version_does_not_know_is_refused_by_name_and_version() {
-        let refused = ask(RecoverPlanQuestion {}).await;
+        let refused = asked(999, &[]).await;
         assert_eq!(code(&refused), Some(Code::UnknownMessage));
-        assert!(format!("{refused:?}").contains("RecoverPlanQuestion is not known to anyportd/"), "{refused:?}");
-        assert_eq!(code(&asked(999, &[]).await), Some(Code::UnknownMessage));
+        assert!(format!("{refused:?}").contains("question 999 is not known to anyportd/"), "{refused:?}");
         assert_eq!(code(&asked(201, b"no map").await), Some(Code::MalformedFrame));
     }
 }

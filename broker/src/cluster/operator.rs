@@ -9,6 +9,7 @@ use anyport_protocol::{BrokerId, Code, Fault};
 use anyport_storage::Store;
 use anyport_storage::metadata::{ClusterState, Command, Refusal, Reply};
 use futures_util::future::{BoxFuture, join_all};
+use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
 
 use super::metadata_link::MetadataLink;
@@ -46,22 +47,23 @@ impl Operator {
         Report { agent: AGENT.to_owned(), replicas: std::iter::once(metadata).chain(others).collect() }
     }
 
-    async fn reports(&self) -> BTreeMap<BrokerId, Report> {
+    /// What each of the other brokers answers that is reached, and does in time.
+    pub(super) async fn ask_all<T: DeserializeOwned>(&self, call: Call, within: Duration) -> BTreeMap<BrokerId, T> {
         let peers = self.metadata.peers();
         let reached = peers.reached().borrow().clone();
         let asked = reached.into_iter().map(|broker| {
-            let asked = peers.call(broker, Link::Bulk, Call::Status, bytes::Bytes::new());
+            let asked = peers.call(broker, Link::Bulk, call, bytes::Bytes::new());
             async move {
-                let answer = tokio::time::timeout(REPORT_TIMEOUT, asked).await.ok()?.ok()?;
+                let answer = tokio::time::timeout(within, asked).await.ok()?.ok()?;
                 Some((broker, body::decode(&answer).ok()?.0))
             }
         });
-        let others = join_all(asked).await.into_iter().flatten();
-        others.chain([(self.me(), self.report())]).collect()
+        join_all(asked).await.into_iter().flatten().collect()
     }
 
     async fn cluster_status(&self) -> Result<ClusterStatus, Fault> {
-        let reports = self.reports().await;
+        let mut reports = self.ask_all(Call::Status, REPORT_TIMEOUT).await;
+        reports.insert(self.me(), self.report());
         let state = Arc::clone(&self.state.borrow());
         let facts = state.facts.as_ref().ok_or_else(|| Fault::new(Code::NotReady, "there is no cluster yet"))?;
         let known = Known { me: self.me(), now: clock::wall(), facts, state: &state, reports: &reports };

@@ -8,6 +8,7 @@ use anyport_storage::{Done, GroupId, GroupLog, LogEntry, LogId, Payload, Store, 
 use openraft::{Membership, Vote};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::blocking::in_place;
 use crate::cluster::encoding::{BadStored, decode_vote, encode_membership, encode_vote};
 use crate::cluster::noted::Noted;
 use crate::cluster::replicas::ReplicaError;
@@ -50,7 +51,7 @@ pub(super) fn note(store: &Store, forced: &[Forced]) -> Result<Option<()>, Force
             return Ok(None);
         }
     }
-    store.put_local(ROW, &rmp_serde::to_vec_named(forced).expect("plain data"))?;
+    in_place(|| store.put_local(ROW, &rmp_serde::to_vec_named(forced).expect("plain data")))?;
     Ok(Some(()))
 }
 

@@ -9,7 +9,6 @@ use anyport_protocol::{BrokerId, Code, Fault, LogEpoch, Offset};
 use anyport_storage::GroupId;
 use anyport_storage::metadata::{BrokerRecord, ClusterFacts, ClusterState, Command, EpochBegan, Reply};
 use bytes::Bytes;
-use futures_util::future::join_all;
 
 use super::{Forced, Survey, forced, plan};
 use crate::clock;
@@ -26,17 +25,8 @@ impl Operator {
     }
 
     pub(in crate::cluster) async fn plan_recovery(&self) -> Result<RecoverPlan, Fault> {
-        let peers = self.metadata.peers();
-        let reached = peers.reached().borrow().clone();
-        let asked = reached.into_iter().map(|broker| {
-            let asked = peers.call(broker, Link::Bulk, Call::Survey, Bytes::new());
-            async move {
-                let answer = tokio::time::timeout(CALL_TIMEOUT, asked).await.ok()?.ok()?;
-                Some((broker, body::decode(&answer).ok()?.0))
-            }
-        });
-        let others = join_all(asked).await.into_iter().flatten();
-        let surveys: BTreeMap<_, _> = others.chain([(self.me(), self.survey().await)]).collect();
+        let mut surveys = self.ask_all(Call::Survey, CALL_TIMEOUT).await;
+        surveys.insert(self.me(), self.survey().await);
         let state = Arc::clone(&self.state.borrow());
         Ok(plan::plan(facts(&state)?.cluster, &state, &surveys))
     }

@@ -4,6 +4,7 @@ use anyport_protocol::{Offset, ReplicaId};
 use anyport_storage::{GroupId, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::cluster::blocking::in_place;
 use crate::cluster::group::Group;
 use crate::cluster::leadership::Leadership;
 use crate::cluster::replicas::{Running, RunningReplicas};
@@ -49,7 +50,7 @@ async fn of_one(store: &Store, group: &Group, running: Option<&Running>) -> Opti
     let voters = group.voters().await.ok()?;
     let last = store.log(group.id()).last();
     let tail = match running.and_then(Running::partition) {
-        Some(partition) => Some(partition.reader().tail_of_log().ok()?),
+        Some(partition) => Some(in_place(|| partition.reader().tail_of_log()).ok()?),
         None => None,
     };
     Some(Surveyed {
