@@ -66,9 +66,9 @@ fn a_broker_that_was_killed_tells_when_it_is_back_that_its_connections_are_gone(
     here.block_on(async {
         let first = Node::start_on(0, bind_when_free(address, &lower).await, &lower, TIMING);
         first.know(&directory);
-        // The first packet on an old connection is answered with its end.
-        let error = ask(&second, 0, Link::Raft, b"").await.expect_err("the old connection");
-        assert!(matches!(error, PeerError::Lost { .. }), "{error}");
+        // The first packet on an old connection, this question or one of QUIC's own, is answered with its end. Only the
+        // second broker dials, so nobody is reached before it knows.
+        answers(&second, 0, Link::Raft).await;
         first.reaches(&[1]).await;
         second.reaches(&[0]).await;
     });

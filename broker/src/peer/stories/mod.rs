@@ -149,20 +149,20 @@ async fn cluster(count: u32) -> (Authority, Vec<Node>) {
         let others: Vec<_> = (0..count).filter(|other| *other != node.own.0).collect();
         node.reaches(&others).await;
         for other in others {
-            bulk(node, other).await;
+            answers(node, other, super::Link::Bulk).await;
         }
     }
     (authority, nodes)
 }
 
-/// Waits for the bulk connection, which `reached` says nothing of.
-async fn bulk(node: &Node, to: u32) {
+/// Waits until a question gets through: `reached` says nothing of the bulk connection, nor of one whose other side is gone.
+async fn answers(node: &Node, to: u32, link: super::Link) {
     let connected = async {
-        while ask(node, to, super::Link::Bulk, b"").await.is_err() {
+        while ask(node, to, link, b"").await.is_err() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(LONG, connected).await.expect("a bulk connection");
+    tokio::time::timeout(LONG, connected).await.expect("an answer");
 }
 
 async fn ask(node: &Node, to: u32, link: super::Link, body: &[u8]) -> Result<Bytes, super::PeerError> {
