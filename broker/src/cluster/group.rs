@@ -110,6 +110,11 @@ impl Group {
         self.inner.replica
     }
 
+    /// How long whoever proposes waits before it gives up.
+    pub fn overdue(&self) -> Duration {
+        self.inner.pace.overdue
+    }
+
     pub(super) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }

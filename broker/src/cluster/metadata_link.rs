@@ -1,7 +1,6 @@
 //! Changing the metadata, wherever its group is led.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use anyport_protocol::{BrokerId, Code, Fault};
 use anyport_storage::EntryData;
@@ -12,9 +11,6 @@ use super::group::Group;
 use super::leadership::Leadership;
 use super::types::Effect;
 use crate::peer::{Call, Link, PeerError, Peers};
-
-/// A proposal that takes longer is given up: without a quorum it would never be answered.
-const OVERDUE: Duration = Duration::from_secs(2);
 
 const RETRY_AFTER_MS: u32 = 200;
 
@@ -57,7 +53,7 @@ impl MetadataLink {
         }
         let Some(leader) = self.leader() else { return Err(no_leader()) };
         let asked = self.peers.call(leader, Link::Bulk, Call::Propose, command.encode().into());
-        match tokio::time::timeout(OVERDUE, asked).await {
+        match tokio::time::timeout(self.group.overdue(), asked).await {
             Ok(Ok(reply)) => decode(&reply),
             Ok(Err(PeerError::Refused { fault, .. })) => Err(fault),
             Ok(Err(error @ PeerError::Unreachable { .. })) => {
@@ -103,14 +99,14 @@ impl MetadataLink {
     pub(super) async fn propose_until_done(&self, command: Command) {
         while let Err(fault) = self.propose(command.clone()).await {
             tracing::debug!(%fault, "change the metadata");
-            tokio::time::sleep(OVERDUE / 4).await;
+            tokio::time::sleep(self.group.overdue() / 4).await;
         }
     }
 
     /// Proposes it if the group is led here, else says who may lead it.
     pub(super) async fn propose_here(&self, command: Command) -> Result<Reply, Fault> {
         let entry = EntryData::from_bytes(command.encode().into());
-        match tokio::time::timeout(OVERDUE, self.group.propose(entry)).await {
+        match tokio::time::timeout(self.group.overdue(), self.group.propose(entry)).await {
             Ok(Ok((_, Effect::Metadata(Some(reply))))) => Ok(reply),
             Ok(Ok((_, effect))) => unreachable!("the metadata group answers a command, and not with {effect:?}"),
             Ok(Err(error)) => Err(Fault::retry_after(Code::NotReady, RETRY_AFTER_MS, error.to_string())),

@@ -26,6 +26,7 @@ use super::network::Network;
 use super::noted::{Noted, Step};
 use super::partition_machine::PartitionStateMachine;
 use super::registry_machine::{Ended, RegistryStateMachine};
+use super::timing::Pace;
 use crate::partition::{
     LeaderBudget, PartitionHandle, PartitionParts, Retention, StartingPartition, StorageFull, Wall,
 };
@@ -271,7 +272,8 @@ impl Replicas {
         let ((machine, reader), wall) = blocking(open).await.map_err(failed)?;
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         let (budget, full, retention) = (parts.budget.of_partition(), parts.full.clone(), parts.retention);
-        let of_partition = PartitionParts { id, reader, wall, retention, budget, full };
+        let overdue = Pace::from(parts.timing).overdue;
+        let of_partition = PartitionParts { id, reader, wall, retention, budget, full, overdue };
         let (starting, links) = StartingPartition::spawn(of_partition, &mut tasks, stop.clone());
         let machine = PartitionStateMachine::new(machine, links.applied, links.trimmed).map_err(failed)?;
         let running = self.start_group(group, replica, machine).await?;

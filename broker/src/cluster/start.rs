@@ -34,7 +34,7 @@ use super::seat::Seat;
 use super::stewards::Stewards;
 use crate::feed::ReadGrants;
 use crate::partition::{FreeSpace, LeaderBudget, Retention, SpaceTask, StorageFull};
-use crate::peer::{Alone, Directory, LinkTiming, PeerEndpoint, PeerTasks, Peers};
+use crate::peer::{Alone, Directory, LinkProfile, PeerEndpoint, PeerTasks, Peers};
 use crate::registry::{Housekeeping, RegistryHandle};
 use crate::serving::{Links, Partitions};
 
@@ -197,7 +197,7 @@ impl Starting {
         let (whereabouts, addresses) = Whereabouts::new(seat.clone(), folder, directory, state.clone());
         let answering = Arc::new(Answering(Arc::clone(&answers)));
         let (peers, links) =
-            endpoint.start(seat.broker, seat.cluster(), link_timing(seat.timing), addresses, answering);
+            endpoint.start(seat.broker, seat.cluster(), link_profile(seat.timing), addresses, answering);
         self.oversee(seat.timing, &peers);
         let network = Network::new(Arc::clone(&peers), SNAPSHOT_BYTES_PER_SECOND);
         let group = self.start_metadata(machine, seat.replica, seat.timing, &network).await?;
@@ -403,9 +403,9 @@ impl Starting {
     }
 }
 
-fn link_timing(timing: Timing) -> LinkTiming {
+fn link_profile(timing: Timing) -> LinkProfile {
     match timing {
-        Timing::Lan => LinkTiming::LAN,
-        Timing::Wan => LinkTiming::WAN,
+        Timing::Lan => LinkProfile::LAN,
+        Timing::Wan => LinkProfile::WAN,
     }
 }

@@ -12,17 +12,20 @@ pub(super) struct Pace {
     /// A replica waits this long for a leader, drawn between the two; a leader is believed in for the longer one.
     pub(super) election_min: Duration,
     pub(super) election_max: Duration,
+    /// A proposal that takes longer is given up: without a quorum it would never be answered. Far longer than a commit over lines
+    /// that lose some of the packets.
+    pub(super) overdue: Duration,
 }
 
 impl From<Timing> for Pace {
     fn from(timing: Timing) -> Self {
-        let (heartbeat, election_min, election_max) = match timing {
-            Timing::Lan => (150, 450, 750),
-            Timing::Wan => (1000, 3000, 5000),
+        let (heartbeat, election_min, election_max, overdue) = match timing {
+            Timing::Lan => (150, 450, 750, 2000),
+            Timing::Wan => (1000, 3000, 5000, 8000),
         };
-        let [heartbeat, election_min, election_max] =
-            [heartbeat, election_min, election_max].map(Duration::from_millis);
-        Self { heartbeat, election_min, election_max }
+        let [heartbeat, election_min, election_max, overdue] =
+            [heartbeat, election_min, election_max, overdue].map(Duration::from_millis);
+        Self { heartbeat, election_min, election_max, overdue }
     }
 }
 

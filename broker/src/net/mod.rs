@@ -10,8 +10,8 @@ mod tls;
 pub use connection::{Attempt, Connection, Listener, UnknownStream};
 pub use endpoint::{BindError, EndpointOptions, Keys, bind};
 pub use peer::{
-    BROKER_NAME, BundleError, BundleProblem, ClusterIdentity, Goodbye, HandshakeError, OPERATOR_NAME, OpenError,
-    PeerAttempt, PeerConnection, PeerSocket, Purpose, UnreadFrame, UnreadStream,
+    BROKER_NAME, BundleError, BundleProblem, ClusterIdentity, Congestion, Goodbye, HandshakeError, OPERATOR_NAME,
+    OpenError, PeerAttempt, PeerConnection, PeerSocket, Purpose, UnreadFrame, UnreadStream,
 };
 pub use pipe::pipe;
 pub use streams::{FrameReader, FrameWriter, ReadError, WriteError};

@@ -15,6 +15,7 @@ mod task;
 mod wall;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyport_protocol::PartitionId;
 use anyport_storage::PartitionReader;
@@ -32,6 +33,7 @@ pub use wall::Wall;
 use crate::cluster::{Applied, Group};
 use handle::PUBLISHES_MAX;
 use retention::RetentionTask;
+use sequencer::Sequencer;
 use task::{Inboxes, PartitionTask};
 
 /// Entries applied that the task has not looked at yet. More would only make acks late.
@@ -46,6 +48,8 @@ pub struct PartitionParts {
     pub retention: Retention,
     pub budget: PartitionBudget,
     pub full: StorageFull,
+    /// How long a proposal may take.
+    pub overdue: Duration,
 }
 
 /// How the state machine tells the partition's tasks what it has done.
@@ -69,7 +73,7 @@ pub struct StartingPartition {
 impl StartingPartition {
     /// Starts the task. It must run before the group does, because a group that starts applies what its log has.
     pub fn spawn(parts: PartitionParts, tasks: &mut JoinSet<()>, stop: CancellationToken) -> (Self, MachineLinks) {
-        let PartitionParts { id, reader, wall, retention, budget, full } = parts;
+        let PartitionParts { id, reader, wall, retention, budget, full, overdue } = parts;
         let (publishes, publishes_in) = mpsc::channel(PUBLISHES_MAX);
         let (requests, requests_in) = mpsc::unbounded_channel();
         let (applied, applied_in) = mpsc::channel(APPLIED_MAX);
@@ -78,7 +82,8 @@ impl StartingPartition {
         let (trimmed, trimmed_seen) = watch::channel(None);
         let wall = Arc::new(wall);
         let inboxes = Inboxes { publishes: publishes_in, requests: requests_in, applied: applied_in };
-        let task = PartitionTask::new(reader.clone(), inboxes, Arc::clone(&wall), open, stop);
+        let sequencer = Sequencer::new(overdue);
+        let task = PartitionTask::new(reader.clone(), sequencer, inboxes, Arc::clone(&wall), open, stop);
         tasks.spawn(task.run(group_in));
         let handle = PartitionHandle { id, reader, publishes, requests, budget, full, open: open_seen };
         let starting = Self { handle, trimmed: trimmed_seen, group, wall, retention };

@@ -71,6 +71,7 @@ struct Led {
 impl PartitionTask {
     pub(super) fn new(
         reader: PartitionReader,
+        sequencer: Sequencer<Publisher>,
         inboxes: Inboxes,
         wall: Arc<Wall>,
         open: watch::Sender<bool>,
@@ -84,7 +85,7 @@ impl PartitionTask {
             wall,
             open,
             stop,
-            sequencer: Sequencer::default(),
+            sequencer,
             followers,
             early: Vec::new(),
             fates: FuturesUnordered::new(),

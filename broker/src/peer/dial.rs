@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyport_protocol::BrokerId;
 
 use super::connection::{Connected, Other};
-use super::endpoint::LinkTiming;
+use super::endpoint::LinkProfile;
 use super::frames::Greeting;
 use super::greeting::{CommonStream, check_dialled, greet};
 use super::keeper::Keeper;
@@ -30,15 +30,15 @@ impl Link {
         }
     }
 
-    fn idle(self, timing: LinkTiming) -> Duration {
+    fn idle(self, profile: LinkProfile) -> Duration {
         match self {
-            Self::Raft => timing.idle,
-            Self::Bulk => 2 * timing.idle,
+            Self::Raft => profile.idle,
+            Self::Bulk => 2 * profile.idle,
         }
     }
 }
 
-impl LinkTiming {
+impl LinkProfile {
     /// For the greetings of a connection, at which both sides speak at once.
     pub(super) fn patience(self) -> Duration {
         2 * self.idle
@@ -88,7 +88,7 @@ impl Keeper {
                     }
                 }
             }
-            tokio::time::sleep(self.timing.wait(failures, rand::random())).await;
+            tokio::time::sleep(self.profile.wait(failures, rand::random())).await;
         }
     }
 
@@ -98,13 +98,13 @@ impl Keeper {
         link: Link,
         peer: &PeerAddress,
     ) -> Result<(Arc<Connected>, CommonStream), String> {
-        let wire = dial(&self.socket, &peer.address, link.purpose(), link.idle(self.timing)).await?;
+        let wire = dial(&self.socket, &peer.address, link.purpose(), link.idle(self.profile)).await?;
         if wire.key() != peer.key {
             let why = format!("whoever is there does not have the key of broker {to}");
             wire.close(Goodbye::OtherBroker, &why);
             return Err(why);
         }
-        let greeted = greet(&wire, &Greeting::of(Some(self.own), Some(self.cluster)), self.timing.patience()).await;
+        let greeted = greet(&wire, &Greeting::of(Some(self.own), Some(self.cluster)), self.profile.patience()).await;
         let checked = greeted.and_then(|(there, common)| check_dialled(&there, to, self.cluster).map(|()| common));
         match checked {
             Ok(common) => Ok((Connected::new(wire), common)),
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn waits_grow_to_the_cap_and_no_further() {
-        let waits: Vec<u128> = (0..7).map(|failures| LinkTiming::LAN.wait(failures, 1.0).as_millis()).collect();
+        let waits: Vec<u128> = (0..7).map(|failures| LinkProfile::LAN.wait(failures, 1.0).as_millis()).collect();
         assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000]);
-        assert!(LinkTiming::WAN.wait(u32::MAX, 0.5) <= Duration::from_secs(5));
+        assert!(LinkProfile::WAN.wait(u32::MAX, 0.5) <= Duration::from_secs(5));
     }
 }

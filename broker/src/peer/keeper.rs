@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connected, Other};
 use super::dial::TOLD_AGAIN;
-use super::endpoint::LinkTiming;
+use super::endpoint::LinkProfile;
 use super::frames::Greeting;
 use super::greeting::{CommonStream, GreetingError, admit, welcome};
 use super::links::{Links, NOT_NAMED};
@@ -44,7 +44,7 @@ pub(super) struct Keeper {
     pub(super) socket: PeerSocket,
     pub(super) own: BrokerId,
     pub(super) cluster: ClusterId,
-    pub(super) timing: LinkTiming,
+    pub(super) profile: LinkProfile,
     pub(super) directory: watch::Receiver<Directory>,
     pub(super) answers: Arc<dyn Answers>,
     pub(super) links: Arc<Links>,
@@ -151,7 +151,7 @@ impl Keeper {
             return Ok(Guest::Operator(wire));
         }
         let own = Greeting::of(Some(self.own), Some(self.cluster));
-        match welcome(&wire, &own, self.timing.patience(), async |greeting| self.admit(&greeting, &wire).await).await {
+        match welcome(&wire, &own, self.profile.patience(), async |greeting| self.admit(&greeting, &wire).await).await {
             Ok((other, common)) => Ok(Guest::Peer(Connected::new(wire), other, common)),
             Err(error) => {
                 let (why, text) = (error.goodbye(), error.to_string());

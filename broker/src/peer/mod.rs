@@ -21,7 +21,7 @@ mod links;
 mod words;
 
 pub use alone::Alone;
-pub use endpoint::{JoinError, LinkTiming, PeerEndpoint, PeerTasks};
+pub use endpoint::{JoinError, LinkProfile, PeerEndpoint, PeerTasks};
 pub use words::{
     Answers, Call, Directory, Link, PeerAddress, PeerError, PeerKey, PeerStream, PeerStreamKind, Peers, Transport,
 };

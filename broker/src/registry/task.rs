@@ -3,8 +3,6 @@
 //! While two entries are under way commands wait in the channel, and go together into the next one; when idle a command is
 //! proposed at once. Replies need no order: a command's effect is decided where it is applied.
 
-use std::time::Duration;
-
 use anyport_protocol::{Code, Fault};
 use anyport_storage::registry::{Command, CommandBatch};
 use anyport_storage::{EntryData, LogId};
@@ -22,9 +20,6 @@ const PROPOSED_MAX: usize = 2;
 
 /// Commands of one entry. A command is a few hundred bytes, and at most a filter and a position per partition.
 const COMMANDS_PER_ENTRY: usize = 128;
-
-/// A proposal that takes longer is given up: without a quorum it would never be answered.
-const OVERDUE: Duration = Duration::from_secs(2);
 
 const NOT_READY_RETRY_MS: u32 = 100;
 
@@ -73,9 +68,10 @@ impl ShardTask {
             return tell(waiters, Err(fault));
         }
         metrics::histogram!("anyport_registry_entry_commands").record(taken as f64);
+        let overdue = self.group.overdue();
         let applied = self.group.submit(EntryData::from_bytes(CommandBatch { commands }.encode().into()));
         self.proposed.push(Box::pin(async move {
-            let applied = match tokio::time::timeout(OVERDUE, applied).await {
+            let applied = match tokio::time::timeout(overdue, applied).await {
                 Ok(applied) => applied.map_err(|error| fault(&error)),
                 Err(_) => Err(Fault::new(Code::MaybeStored, "the registry did not commit in time")),
             };

@@ -124,7 +124,8 @@ impl Node {
         let wall = Wall::of(&self.store.log(PARTITION)).expect("readable");
         let retention = Retention { age: None, bytes: None, check_every: Duration::from_secs(3600) };
         let (budget, full) = (LeaderBudget::new(64 << 20).of_partition(), StorageFull::default());
-        let parts = PartitionParts { id: PartitionId(0), reader, wall, retention, budget, full };
+        let overdue = Duration::from_secs(2);
+        let parts = PartitionParts { id: PartitionId(0), reader, wall, retention, budget, full, overdue };
         let (starting, links) = StartingPartition::spawn(parts, &mut tasks, stop.clone());
         let machine = PartitionStateMachine::new(machine, links.applied, links.trimmed).expect("open");
         let group = Group::start(self.parts(PARTITION, machine, generation)).await.expect("start");

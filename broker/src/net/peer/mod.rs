@@ -10,7 +10,7 @@ mod streams;
 
 pub use connection::PeerConnection;
 pub use identity::{BROKER_NAME, BundleError, BundleProblem, ClusterIdentity, OPERATOR_NAME};
-pub use socket::{PeerAttempt, PeerSocket};
+pub use socket::{Congestion, PeerAttempt, PeerSocket};
 pub use streams::{OpenError, UnreadFrame, UnreadStream};
 
 /// What a connection is for, told by its ALPN.

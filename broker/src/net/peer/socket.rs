@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quinn::congestion::{BbrConfig, ControllerFactory, CubicConfig};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, Endpoint, IdleTimeout, ServerConfig, TransportConfig, VarInt};
 
@@ -30,10 +31,30 @@ const WINDOW_BYTES: u32 = (2 * STREAMS + ANSWER_STREAMS) * STREAM_WINDOW_BYTES;
 /// At most this for a connection that somebody else has opened; who opens it wants less.
 const ACCEPTED_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How a sender finds out what the line carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Congestion {
+    /// Each lost packet is a sign of congestion.
+    Cubic,
+    /// Losses are not, up to a fifth of all: the rate at which packets arrive is measured.
+    Bbr,
+}
+
+impl Congestion {
+    fn factory(self) -> Arc<dyn ControllerFactory + Send + Sync> {
+        match self {
+            Self::Cubic => Arc::new(CubicConfig::default()),
+            Self::Bbr => Arc::new(BbrConfig::default()),
+        }
+    }
+}
+
 /// Opens and accepts connections between brokers; clones share one socket.
 #[derive(Clone)]
 pub struct PeerSocket {
     endpoint: Endpoint,
+    congestion: Congestion,
+    server_tls: Arc<QuicServerConfig>,
     /// By purpose.
     tls: [Arc<QuicClientConfig>; 3],
     is_ipv6: bool,
@@ -48,13 +69,21 @@ impl fmt::Debug for PeerSocket {
 impl PeerSocket {
     pub fn bind(listen: SocketAddr, identity: &ClusterIdentity) -> Result<Self, BindError> {
         let socket = bind_socket(listen).map_err(|source| BindError::Socket { address: listen, source })?;
-        let mut server = ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(identity.server_config()?)?));
-        server.transport_config(Arc::new(transport_config(ACCEPTED_IDLE_TIMEOUT)));
+        let server_tls = Arc::new(QuicServerConfig::try_from(identity.server_config()?)?);
+        let congestion = Congestion::Cubic;
+        let server = server_config(Arc::clone(&server_tls), congestion);
         let config = endpoint_config(&identity.endpoint_keys());
         let endpoint = Endpoint::new(config, Some(server), socket, Arc::new(quinn::TokioRuntime))
             .map_err(|source| BindError::Socket { address: listen, source })?;
         let [raft, peer, operator] = Purpose::ALL.map(|purpose| identity.client_config(purpose));
-        Ok(Self { endpoint, tls: [raft?, peer?, operator?], is_ipv6: listen.is_ipv6() })
+        let tls = [raft?, peer?, operator?];
+        Ok(Self { endpoint, congestion, server_tls, tls, is_ipv6: listen.is_ipv6() })
+    }
+
+    /// The same socket, for connections that are dialled by what this returns, or accepted from now on.
+    pub fn with_congestion(self, congestion: Congestion) -> Self {
+        self.endpoint.set_server_config(Some(server_config(Arc::clone(&self.server_tls), congestion)));
+        Self { congestion, ..self }
     }
 
     /// As somebody who believes the same cluster, but shows something else, or nothing.
@@ -91,7 +120,7 @@ impl PeerSocket {
     ) -> Result<PeerConnection, HandshakeError> {
         let tls = Arc::clone(&self.tls[purpose as usize]);
         let mut config = ClientConfig::new(tls);
-        let mut transport = transport_config(idle);
+        let mut transport = transport_config(idle, self.congestion);
         // Three in the time: one may be lost. Nothing is sent while the other side is heard anyway.
         transport.keep_alive_interval(Some(idle / 3));
         config.transport_config(Arc::new(transport));
@@ -106,7 +135,13 @@ impl PeerSocket {
     }
 }
 
-fn transport_config(idle: Duration) -> TransportConfig {
+fn server_config(tls: Arc<QuicServerConfig>, congestion: Congestion) -> ServerConfig {
+    let mut server = ServerConfig::with_crypto(tls);
+    server.transport_config(Arc::new(transport_config(ACCEPTED_IDLE_TIMEOUT, congestion)));
+    server
+}
+
+fn transport_config(idle: Duration, congestion: Congestion) -> TransportConfig {
     let mut transport = TransportConfig::default();
     transport
         .max_idle_timeout(Some(IdleTimeout::try_from(idle).expect("seconds fit a QUIC integer")))
@@ -118,6 +153,7 @@ fn transport_config(idle: Duration) -> TransportConfig {
         .send_window(u64::from(WINDOW_BYTES))
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS))
         .max_concurrent_uni_streams(VarInt::from_u32(ANSWER_STREAMS))
+        .congestion_controller_factory(congestion.factory())
         .datagram_receive_buffer_size(None);
     transport
 }

@@ -34,9 +34,6 @@ use self::producers::{Producer, Producers, Verdict};
 /// Raft syncs one entry of a group at a time: a second one waits ready, a third would only wait longer than it could fill.
 const PROPOSED_MAX: usize = 2;
 
-/// A proposal that takes longer is given up: without a quorum it would never be answered.
-pub const OVERDUE: Duration = Duration::from_secs(2);
-
 /// How long a client waits while the partition has no open sequencer: the time of a sync or two.
 const NOT_OPEN_RETRY_MS: u32 = 50;
 const OVER_BUDGET_RETRY_MS: u32 = 20;
@@ -97,6 +94,8 @@ struct Open<W> {
 #[derive(Debug)]
 pub struct Sequencer<W> {
     state: State<W>,
+    /// A proposal that takes longer ends the sequencer.
+    overdue: Duration,
     next_proposal: ProposalId,
     answers: VecDeque<(W, Published)>,
     /// Producers whose very first batch was not taken, of which the store knows nothing: their later batches, already on the
@@ -104,13 +103,11 @@ pub struct Sequencer<W> {
     turned_away: HashSet<ProducerId>,
 }
 
-impl<W> Default for Sequencer<W> {
-    fn default() -> Self {
-        Self { state: State::Idle, next_proposal: 0, answers: VecDeque::new(), turned_away: HashSet::new() }
-    }
-}
-
 impl<W> Sequencer<W> {
+    pub fn new(overdue: Duration) -> Self {
+        Self { state: State::Idle, overdue, next_proposal: 0, answers: VecDeque::new(), turned_away: HashSet::new() }
+    }
+
     /// Begins anew with a nonce that was never used before. Whoever waits on an earlier life is told.
     pub fn open(&mut self, nonce: Nonce) {
         self.end();
@@ -316,7 +313,7 @@ impl<W> Sequencer<W> {
             State::Opening { proposed, .. } => proposed.map(|(_, at)| at),
             State::Open(open) => open.entries.oldest_proposed_at(),
         };
-        oldest.map(|at| at + OVERDUE)
+        oldest.map(|at| at + self.overdue)
     }
 }
 

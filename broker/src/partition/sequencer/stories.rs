@@ -7,6 +7,7 @@ use super::*;
 const A: ProducerId = ProducerId([0xA; 16]);
 const B: ProducerId = ProducerId([0xB; 16]);
 const WALL: WallMs = WallMs(1_000);
+const OVERDUE: Duration = Duration::from_secs(2);
 
 /// A sequencer, the log it proposes to, and the rows of what is applied.
 struct Bench {
@@ -19,7 +20,7 @@ struct Bench {
 
 impl Bench {
     fn idle() -> Self {
-        let sequencer = Sequencer::default();
+        let sequencer = Sequencer::new(OVERDUE);
         Self { sequencer, now: Instant::now(), proposals: VecDeque::new(), rows: Vec::new(), tail: Offset(100) }
     }
 

@@ -51,7 +51,7 @@ fn a_broker_that_is_silent_is_noticed_and_reached_again_when_it_is_back() {
 #[test]
 fn a_broker_that_was_killed_tells_when_it_is_back_that_its_connections_are_gone() {
     // Silence alone would not show it before the story is over.
-    let patient = LinkTiming { idle: 4 * LONG, ..TIMING };
+    let patient = LinkProfile { idle: 4 * LONG, ..TIMING };
     let [here, there] = [0, 1].map(|_| tokio::runtime::Runtime::new().expect("a runtime"));
     let authority = Authority::new();
     let (lower, higher) = (authority.broker(), authority.broker());

@@ -19,16 +19,20 @@ use futures_util::future::{self, BoxFuture, FutureExt};
 use tokio::sync::watch;
 
 use super::{
-    Answers, Call, Directory, LinkTiming, PeerAddress, PeerEndpoint, PeerKey, PeerStream, PeerStreamKind, PeerTasks,
+    Answers, Call, Directory, LinkProfile, PeerAddress, PeerEndpoint, PeerKey, PeerStream, PeerStreamKind, PeerTasks,
     Peers,
 };
-use crate::net::{ClusterIdentity, FrameReader, FrameWriter};
+use crate::net::{ClusterIdentity, Congestion, FrameReader, FrameWriter};
 use bundles::Authority;
 
 const CLUSTER: ClusterId = ClusterId([1; 16]);
 
 /// Quicker than real ones, so that stories of silence are short.
-const TIMING: LinkTiming = LinkTiming { idle: Duration::from_millis(600), redial_max: Duration::from_millis(200) };
+const TIMING: LinkProfile = LinkProfile {
+    idle: Duration::from_millis(600),
+    redial_max: Duration::from_millis(200),
+    congestion: Congestion::Cubic,
+};
 
 /// Nothing here takes longer, however loaded the machine is.
 const LONG: Duration = Duration::from_secs(30);
@@ -101,11 +105,11 @@ struct Node {
 }
 
 impl Node {
-    fn start(own: u32, identity: &ClusterIdentity, listen: SocketAddr, timing: LinkTiming) -> Self {
+    fn start(own: u32, identity: &ClusterIdentity, listen: SocketAddr, timing: LinkProfile) -> Self {
         Self::start_on(own, PeerEndpoint::bind(listen, identity).expect("bind"), identity, timing)
     }
 
-    fn start_on(own: u32, endpoint: PeerEndpoint, identity: &ClusterIdentity, timing: LinkTiming) -> Self {
+    fn start_on(own: u32, endpoint: PeerEndpoint, identity: &ClusterIdentity, timing: LinkProfile) -> Self {
         let (directory, known) = watch::channel(Directory::new());
         let answers = Arc::new(TestAnswers);
         let (peers, tasks) = endpoint.start(BrokerId(own), CLUSTER, timing, known, answers);

@@ -35,7 +35,7 @@ async fn what_three_hundred_heartbeats_cost() {
 #[ignore = "a measurement"]
 async fn what_an_idle_pair_costs() {
     let authority = Authority::new();
-    let nodes: Vec<_> = (0..2).map(|own| Node::start(own, &authority.broker(), anywhere(), LinkTiming::LAN)).collect();
+    let nodes: Vec<_> = (0..2).map(|own| Node::start(own, &authority.broker(), anywhere(), LinkProfile::LAN)).collect();
     for node in &nodes {
         node.know(&nodes.iter().map(Node::entry).collect());
     }
