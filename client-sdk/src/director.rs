@@ -28,6 +28,11 @@ impl Server {
     fn new(address: &str) -> Self {
         Self { address: address.to_owned(), failures: 0 }
     }
+
+    /// Longer each time, for it may be far away.
+    fn attempt_timeout(&self) -> Duration {
+        ATTEMPT_MIN.saturating_mul(1 + self.failures).min(ATTEMPT_MAX)
+    }
 }
 
 impl Director {
@@ -47,9 +52,16 @@ impl Director {
         self.servers.len() > 1
     }
 
-    /// How long an attempt at the present server may take: longer each time, for it may be far away.
+    /// The `nth` of the others, in the order in which they would be tried, and how long an attempt may take.
+    pub(crate) fn other(&self, nth: usize) -> Option<(&str, Duration)> {
+        let others = self.servers.len() - 1;
+        let server = &self.servers[(self.current + 1 + nth.checked_rem(others)?) % self.servers.len()];
+        Some((&server.address, server.attempt_timeout()))
+    }
+
+    /// How long an attempt at the present server may take.
     pub(crate) fn attempt_timeout(&self) -> Duration {
-        ATTEMPT_MIN.saturating_mul(1 + self.servers[self.current].failures).min(ATTEMPT_MAX)
+        self.servers[self.current].attempt_timeout()
     }
 
     /// Moves on from a server that did not answer, was lost, or sends us away, perhaps for a time that it names. Returns how long all
@@ -139,6 +151,15 @@ mod tests {
         director.handle_failure(None);
         assert_eq!(director.server(), "a");
         assert!(director.has_others());
+    }
+
+    #[test]
+    fn the_others_are_named_in_the_order_in_which_they_would_be_tried() {
+        let mut director = director(&["a", "b", "c"]);
+        director.handle_failure(None);
+        let others: Vec<&str> = (0..4).filter_map(|nth| director.other(nth)).map(|(server, _)| server).collect();
+        assert_eq!(others, ["c", "a", "c", "a"]);
+        assert_eq!(self::director(&["a"]).other(0), None);
     }
 
     #[test]

@@ -37,6 +37,7 @@ impl Session {
     pub(super) fn handle_message(&mut self, number: u32, message: ToClient, now: Instant) -> Next {
         let request = self.requests.remove(&number).map(|(request, _)| request);
         match (message, request) {
+            (_, Some(Request::Ping)) => Next::GoOn,
             (message, Some(Request::Identify)) if !matches!(message, ToClient::Refused(_)) => Next::Handshake(message),
             (ToClient::SessionOpened(opened), Some(Request::Open)) => self.on_opened(opened, now),
             (ToClient::Subscribed(answer), Some(Request::Subscribe { wanted })) => {
@@ -152,6 +153,7 @@ impl Session {
                 self.on_taken_over()
             }
             Some(Request::Close(_)) => Next::SessionClosed,
+            Some(Request::Ping) => Next::GoOn,
             Some(Request::Ack(moves)) if fault.retry() => {
                 if is_of_this_broker(&fault) {
                     self.impatience.handle_refused(now);

@@ -1,11 +1,34 @@
 //! Finding a broker that answers.
 
+use std::fmt;
 use std::time::Duration;
+
+use futures_core::future::BoxFuture;
 
 use super::connected::Ended;
 use super::{Command, Driver, Status, blocking};
 use crate::Error;
 use crate::net::{ConnectError, Connection, FrameReader, FrameWriter, Patience, Trust};
+
+/// A connection on which nothing was said yet.
+pub(super) struct Spare {
+    pub(super) server: String,
+    pub(super) connection: Connection,
+    writer: FrameWriter,
+    reader: FrameReader,
+}
+
+impl fmt::Debug for Spare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Spare").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+impl Spare {
+    pub(super) fn discard(self) {
+        self.connection.close(0, "not needed");
+    }
+}
 
 impl Driver {
     /// Tries servers until one answers, with a first flight that identifies the client and resumes its session.
@@ -36,7 +59,15 @@ impl Driver {
 
     async fn attempt(&mut self) -> Result<Result<(Connection, FrameWriter, FrameReader), ConnectError>, Ended> {
         let trust = self.load_trust().await?;
+        let spare = self.spare.take().filter(|spare| !spare.connection.is_closed());
+        if let Some(spare) = &spare {
+            self.director.prefer(&spare.server);
+        }
         let (flight, is_idempotent) = self.first_flight().await.map_err(Ended::Over)?;
+        if let Some(Spare { connection, mut writer, reader, .. }) = spare {
+            let written = writer.write(&flight).await;
+            return Ok(written.map(|()| (connection, writer, reader)).map_err(ConnectError::from));
+        }
         let (dialer, server) = (self.dialer.clone(), self.director.server().to_owned());
         let limit = self.director.attempt_timeout();
         let patience = if self.director.has_others() { Patience::Short } else { Patience::Long };
@@ -52,6 +83,18 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Tries the `nth` of the other servers, and says nothing there.
+    pub(super) fn try_another(&self, nth: usize) -> Option<BoxFuture<'static, Result<Spare, ConnectError>>> {
+        let (dialer, trust) = (self.dialer.clone(), self.trust.clone()?);
+        let (server, limit) = self.director.other(nth)?;
+        let server = server.to_owned();
+        Some(Box::pin(async move {
+            let connecting = dialer.connect(&server, &trust, Patience::Short, &[], false, limit);
+            let (connection, writer, reader) = connecting.await?;
+            Ok(Spare { server, connection, writer, reader })
+        }))
     }
 
     async fn load_trust(&mut self) -> Result<Trust, Ended> {

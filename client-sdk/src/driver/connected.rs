@@ -7,9 +7,11 @@ use anyport_protocol::{Code, Fault};
 use tokio::task::JoinSet;
 
 use super::answers::Next;
+use super::connect::Spare;
+use super::second::Second;
 use super::{Asked, Command, Driver, Link, Status};
 use crate::Error;
-use crate::net::{Connection, FrameReader, FrameWriter, StreamError};
+use crate::net::{ConnectError, Connection, FrameReader, FrameWriter, StreamError};
 
 /// Acks are saved locally at most so often; the broker has them long before, unless it cannot be reached.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -37,7 +39,7 @@ pub(super) enum Ended {
 }
 
 impl Ended {
-    fn lost(reason: impl Into<String>) -> Self {
+    pub(super) fn lost(reason: impl Into<String>) -> Self {
         Self::Lost { reason: reason.into(), wait: None }
     }
 }
@@ -53,6 +55,8 @@ struct Serving {
     back_after: Option<Duration>,
     /// On another network nothing has been heard yet.
     silence: Option<Silence>,
+    /// Only where there is another server to go to.
+    second: Option<Second>,
 }
 
 struct Silence {
@@ -68,8 +72,15 @@ struct Leave {
 impl Driver {
     /// Serves until the connection ends.
     pub(super) async fn serve(&mut self, connection: &Connection, writer: FrameWriter, reader: FrameReader) -> Ended {
-        let feeds = JoinSet::new();
-        let mut serving = Serving { writer, out: Vec::new(), feeds, leaving: None, back_after: None, silence: None };
+        let mut serving = Serving {
+            writer,
+            out: Vec::new(),
+            feeds: JoinSet::new(),
+            leaving: None,
+            back_after: None,
+            silence: None,
+            second: self.director.has_others().then(|| Second::new(Instant::now())),
+        };
         let mut ended = self.serve_until_ended(&mut serving, connection, reader).await;
         if let (Ended::Lost { .. }, Some(leave)) = (&ended, serving.leaving.take()) {
             // Left is left, even if the broker was lost before it could say goodbye.
@@ -103,7 +114,7 @@ impl Driver {
             if let Err(ended) = self.write_due(serving).await {
                 return ended;
             }
-            let wake = self.next_wake(serving);
+            let wake = self.next_wake(serving, connection);
             let done = tokio::select! {
                 biased;
                 frame = reader.next() => self.on_frame(serving, connection, frame).await,
@@ -115,6 +126,12 @@ impl Driver {
                     Err(error) => Err(Ended::lost(error.to_string())),
                 },
                 Some(ended) = serving.feeds.join_next() => on_feed_ended(connection, ended),
+                tried = tried(&mut serving.second) => {
+                    if let Some(second) = &mut serving.second {
+                        self.on_tried(second, connection, tried, &mut serving.out);
+                    }
+                    Ok(())
+                }
                 () = self.due.notified() => Ok(()),
                 () = sleep_until(wake), if wake.is_some() => self.on_wake(serving, connection).await,
             };
@@ -147,13 +164,14 @@ impl Driver {
         Ok(())
     }
 
-    fn next_wake(&self, serving: &Serving) -> Option<Instant> {
+    fn next_wake(&self, serving: &Serving, connection: &Connection) -> Option<Instant> {
         if let Some(leave) = &serving.leaving {
             return Some(leave.deadline);
         }
         let save = self.session.is_dirty.then(|| self.saved_at + SAVE_EVERY);
         let silence = serving.silence.as_ref().map(|silence| silence.deadline);
-        self.session.next_wake().into_iter().chain(save).chain(silence).min()
+        let second = serving.second.as_ref().and_then(|second| second.next_wake(connection));
+        self.session.next_wake().into_iter().chain(save).chain(silence).chain(second).min()
     }
 
     async fn on_wake(&mut self, serving: &mut Serving, connection: &Connection) -> Result<(), Ended> {
@@ -162,9 +180,12 @@ impl Driver {
             return Err(leave.ended);
         }
         if let Some(silence) = serving.silence.take_if(|silence| now >= silence.deadline)
-            && connection.heard_packets() == silence.heard_before
+            && connection.counts().heard == silence.heard_before
         {
             return Err(Ended::lost("the broker is not heard since the network has changed"));
+        }
+        if let Some(second) = &mut serving.second {
+            self.watch(second, connection, now)?;
         }
         if self.session.is_unanswered(now) {
             return Err(Ended::lost("the broker answers nothing"));
@@ -248,7 +269,7 @@ impl Driver {
             Asked::Nothing => return Ok(()),
             Asked::IsItHeard => {
                 let patience = SILENCE_MAX.max(connection.round_trip() * SILENCE_ROUND_TRIPS_MAX);
-                let (heard_before, deadline) = (connection.heard_packets(), Instant::now() + patience);
+                let (heard_before, deadline) = (connection.counts().heard, Instant::now() + patience);
                 serving.silence = Some(Silence { heard_before, deadline });
                 return Ok(());
             }
@@ -293,6 +314,13 @@ fn violation(connection: &Connection, error: &StreamError) -> Ended {
         connection.close(fault.code, &fault.text);
     }
     Ended::lost(error.to_string())
+}
+
+async fn tried(second: &mut Option<Second>) -> Result<Spare, ConnectError> {
+    match second {
+        Some(second) => second.tried().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until(at: Option<Instant>) {

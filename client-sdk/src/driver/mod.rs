@@ -6,9 +6,11 @@
 mod answers;
 mod connect;
 mod connected;
+mod doubt;
 mod handshake;
 mod inquiry;
 mod routes;
+mod second;
 mod session;
 mod wanted;
 
@@ -26,6 +28,7 @@ use crate::director::Director;
 use crate::home::{Home, Identity, Lock};
 use crate::net::{Connection, Dialer, Trust};
 use crate::subscription::{SubscribeOptions, Subscription};
+use connect::Spare;
 use connected::Ended;
 use routes::Routes;
 use session::Session;
@@ -111,6 +114,8 @@ pub(crate) struct Driver {
     saved_at: Instant,
     session: Session,
     routes: Routes,
+    /// Made while the last connection was in doubt, and better than making another.
+    spare: Option<Spare>,
     due: Arc<Notify>,
     told: Arc<Told>,
     commands: mpsc::Receiver<Command>,
@@ -164,6 +169,7 @@ impl Driver {
             saved_at: Instant::now(),
             session: Session::new(Nonce::from_bytes(rand::random()), Arc::clone(&due)),
             routes: Routes::default(),
+            spare: None,
             due,
             told,
             commands,

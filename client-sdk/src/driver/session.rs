@@ -82,6 +82,7 @@ pub(super) enum Request {
     Subscribe { wanted: u64 },
     Unsubscribe { leaving: u64 },
     Inquiry { id: u64 },
+    Ping,
     Ack(Moves),
     Close(Moves),
 }

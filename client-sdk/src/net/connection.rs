@@ -16,6 +16,15 @@ pub(crate) struct Connection {
     patience: Patience,
 }
 
+/// What went over a connection so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Frames sent that the other side's QUIC answers, whatever its program does; repeated ones as well.
+    pub(crate) asked: u64,
+    /// Datagrams that have come.
+    pub(crate) heard: u64,
+}
+
 /// A connection that may still turn out not to be one.
 pub(super) struct Opening {
     connection: Connection,
@@ -69,9 +78,11 @@ impl Connection {
         self.connection.rtt()
     }
 
-    /// How many datagrams have come, ever.
-    pub(crate) fn heard_packets(&self) -> u64 {
-        self.connection.stats().udp_rx.datagrams
+    pub(crate) fn counts(&self) -> Counts {
+        let stats = self.connection.stats();
+        // What probes for lost packets is the last one.
+        let asked = stats.frame_tx.stream + stats.frame_tx.ping + stats.frame_tx.immediate_ack;
+        Counts { asked, heard: stats.udp_rx.datagrams }
     }
 
     /// Why the connection has ended, if it has.

@@ -7,7 +7,7 @@ mod operator;
 mod streams;
 mod tls;
 
-pub(crate) use connection::{Connection, FeedStream};
+pub(crate) use connection::{Connection, Counts, FeedStream};
 pub(crate) use endpoint::{ConnectError, Dialer, Patience, check_server};
 #[cfg(feature = "admin")]
 pub(crate) use operator::{OperatorConnection, OperatorIdentity};

@@ -171,7 +171,7 @@ fn report_pauses(acks: &AckTimes, kills: &[Kill]) {
         "          at producers of other brokers  {elsewhere}; derived: a leader is elected after {soonest:.1} to {latest:.1} s"
     ));
     say(&format!(
-        "          at those of the killed broker  {there}; derived: it is left after {left:.0} s of silence, if not elected sooner"
+        "          at those of the killed broker  {there}; derived: it is left after {left:.2} s of silence, if not elected sooner"
     ));
 }
 

@@ -1,15 +1,17 @@
-//! Brokers that are replaced, one after the other, by others; and one that is emptied first.
+//! Brokers that are lost or replaced, one after the other, until none of the first is left; and one that is emptied first.
 
 use anyhow::Result;
 use anyport_client::Start;
 use anyport_client::admin::picture;
+use anyport_loadtest::runner::ClusterOptions;
 
 use super::scene::{Scene, leads};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_was_away_while_every_broker_was_replaced_gets_what_it_missed() -> Result<()> {
     const BROKERS: usize = 5;
-    let mut scene = Scene::set(BROKERS).await?;
+    const LOST: usize = 2;
+    let mut scene = Scene::set_with(ClusterOptions::of(BROKERS).with(&["--replace-after", "5s"])).await?;
     let away = scene.access().listener("away", Start::Latest).await?;
     // The one broker that it will not find again is the only one it was at; it is told the new addresses as a person would.
     away.client.suspend().await?;
@@ -18,7 +20,12 @@ async fn a_client_that_was_away_while_every_broker_was_replaced_gets_what_it_mis
     let report = publishing.end().await?;
     assert_eq!((report.unknown, report.refused), (0, 0));
 
-    for old in 0..BROKERS {
+    // Nobody comes in their place, and nobody is told: the others make the lost copies good.
+    for lost in 0..LOST {
+        scene.cluster.remove(lost).await?;
+        scene.cluster.settle().await?;
+    }
+    for old in LOST..BROKERS {
         scene.cluster.add(&[]).await?;
         let number = scene.cluster.number_of(old).await?;
         scene.cluster.remove(old).await?;
