@@ -10,6 +10,7 @@ pub mod event;
 pub mod filter;
 pub mod ids;
 pub mod limits;
+pub mod map;
 pub mod message;
 pub mod partitioner;
 

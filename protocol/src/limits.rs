@@ -76,6 +76,12 @@ pub const BROKERS_MAX: usize = 64;
 /// Where a broker is: a DNS name has at most 253 bytes, and a port follows. Every broker keeps the addresses of all.
 pub const ADDRESS_BYTES_MAX: usize = 260;
 
+/// Name of a service or a provider in the map.
+pub const MAP_NAME_BYTES_MAX: usize = 64;
+
+/// Rows of a map: six services at each of the most brokers, and others' services eight times as many. A map travels in control frames.
+pub const MAP_POINTS_MAX: usize = 4096;
+
 /// Name of a zone.
 pub const ZONE_BYTES_MAX: usize = 64;
 

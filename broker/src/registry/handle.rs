@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use anyport_protocol::map::bucket::bucket_of;
 use anyport_protocol::{ClientId, Code, Fault};
 use anyport_storage::GroupId;
 use anyport_storage::registry::{ClientRecord, Command, RegistryReader, Reply};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::remote;
 use crate::cluster::Group;
@@ -187,7 +187,6 @@ impl RegistryHandle {
     }
 
     fn shard_of(&self, client: ClientId) -> u16 {
-        let shard = xxh3_64(client.as_bytes()) % self.shared.placed.len() as u64;
-        u16::try_from(shard).expect("below the number of shards")
+        bucket_of(client, u16::try_from(self.shared.placed.len()).expect("shards are counted by a u16"))
     }
 }

@@ -1,0 +1,115 @@
+//! The whole map, and what changes it.
+
+use std::collections::BTreeMap;
+
+use super::names::ServiceId;
+use super::point::{PointKey, ServicePoint};
+use crate::WallMs;
+
+/// The map at one revision. Rows are ordered by their keys, and no two have the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Map {
+    pub revision: u64,
+    points: Vec<ServicePoint>,
+}
+
+/// From one revision to a later one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapDelta {
+    pub from: u64,
+    pub to: u64,
+    pub gone: Vec<PointKey>,
+    /// New, or in place of the row of the same key.
+    pub changed: Vec<ServicePoint>,
+}
+
+/// The delta begins at another revision than the map has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a change from revision {from} does not follow revision {have}")]
+pub struct UnknownRevision {
+    pub have: u64,
+    pub from: u64,
+}
+
+impl Map {
+    /// Of several rows with one key the last counts.
+    pub fn new(revision: u64, points: impl IntoIterator<Item = ServicePoint>) -> Self {
+        let by_key: BTreeMap<_, _> = points.into_iter().map(|point| (point.key(), point)).collect();
+        Self { revision, points: by_key.into_values().collect() }
+    }
+
+    pub fn points(&self) -> &[ServicePoint] {
+        &self.points
+    }
+
+    /// Where a service can be had at this time.
+    pub fn of(&self, service: &str, now: WallMs) -> impl Iterator<Item = &ServicePoint> {
+        self.points.iter().filter(move |point| point.service.as_str() == service && point.valid.contains(now))
+    }
+
+    pub fn services(&self) -> impl Iterator<Item = &ServiceId> {
+        self.points.chunk_by(|one, next| one.service == next.service).map(|of_one| &of_one[0].service)
+    }
+
+    /// When the next row begins or ceases to be valid.
+    pub fn next_change(&self, now: WallMs) -> Option<WallMs> {
+        let times = self.points.iter().flat_map(|point| [point.valid.from, point.valid.until]);
+        times.flatten().filter(|time| *time > now).min()
+    }
+
+    pub fn delta_to(&self, later: &Self) -> MapDelta {
+        let before: BTreeMap<_, _> = self.points.iter().map(|point| (point.key(), point)).collect();
+        let after: BTreeMap<_, _> = later.points.iter().map(|point| (point.key(), point)).collect();
+        let gone = before.keys().filter(|key| !after.contains_key(*key)).cloned().collect();
+        let is_news = |(key, point): &(&PointKey, &&ServicePoint)| before.get(*key) != Some(*point);
+        let changed = after.iter().filter(is_news).map(|(_, point)| (*point).clone()).collect();
+        MapDelta { from: self.revision, to: later.revision, gone, changed }
+    }
+
+    pub fn apply(&mut self, delta: MapDelta) -> Result<(), UnknownRevision> {
+        if delta.from != self.revision {
+            return Err(UnknownRevision { have: self.revision, from: delta.from });
+        }
+        let mut by_key: BTreeMap<_, _> = self.points.drain(..).map(|point| (point.key(), point)).collect();
+        delta.gone.iter().for_each(|key| drop(by_key.remove(key)));
+        by_key.extend(delta.changed.into_iter().map(|point| (point.key(), point)));
+        *self = Self { revision: delta.to, points: by_key.into_values().collect() };
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::point::{Sphere, SphereEpoch, Validity};
+    use super::*;
+
+    fn point(service: &str, address: &str, load: u16) -> ServicePoint {
+        let sphere = Sphere { provider: "cluster".parse().expect("good"), epoch: SphereEpoch(1) };
+        let host = address.parse().expect("good");
+        ServicePoint { load, ..ServicePoint::new(service.parse().expect("good"), sphere, host) }
+    }
+
+    #[test]
+    fn a_change_follows_the_revision_it_begins_at_and_no_other() {
+        let old = Map::new(1, [point("session", "a:1", 0), point("session", "b:1", 0), point("publish", "a:1", 0)]);
+        let new = Map::new(4, [point("session", "a:1", 7), point("publish", "a:1", 0), point("session", "c:1", 0)]);
+        let delta = old.delta_to(&new);
+        assert_eq!((delta.gone.len(), delta.changed.len()), (1, 2), "what stays as it is is not said");
+        let mut map = old;
+        assert_eq!(map.apply(delta.clone()), Ok(()));
+        assert_eq!(map, new);
+        assert_eq!(map.apply(delta), Err(UnknownRevision { have: 4, from: 1 }));
+        assert_eq!(map, new, "nothing has changed");
+    }
+
+    #[test]
+    fn two_rows_of_one_place_switch_at_the_minute() {
+        let minute = WallMs(60_000);
+        let before = ServicePoint { valid: Validity { from: None, until: Some(minute) }, ..point("session", "a:1", 1) };
+        let after = ServicePoint { valid: Validity { from: Some(minute), until: None }, ..point("session", "a:1", 2) };
+        let map = Map::new(1, [before, after]);
+        let load_at = |now| map.of("session", WallMs(now)).map(|point| point.load).collect::<Vec<_>>();
+        assert_eq!((load_at(59_999), load_at(60_000)), (vec![1], vec![2]));
+        assert_eq!((map.next_change(WallMs(0)), map.next_change(minute)), (Some(minute), None));
+    }
+}
