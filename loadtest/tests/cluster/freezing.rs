@@ -7,9 +7,9 @@ use anyport_client::Start;
 use anyport_loadtest::raw::RawClient;
 use anyport_protocol::event::{Event, framed};
 use anyport_protocol::message::publish::Published;
-use anyport_protocol::message::{Register, StreamKind};
+use anyport_protocol::message::{Register, StreamKind, ToClient};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::scene::{PATIENCE, Scene, authority, leads};
 
@@ -51,10 +51,13 @@ async fn a_minority_refuses_publishes_within_seconds_and_still_replays() -> Resu
     while scene.cluster.broker(0).metric("anyport_stored_events_total").await? < 500.0 {
         assert!(begun.elapsed() < PATIENCE, "it does not hear of what is committed");
     }
-    // Whoever is not registered yet cannot become so.
+    // Whoever is not registered yet cannot become so, nor can anybody while the shards' leaders take their places.
     let raw = RawClient::connect_to(scene.cluster.broker(0).address(), &authority(&scene.cluster.home())?).await?;
     let mut control = raw.control().await?;
-    control.ask(Register {}.into()).await?;
+    while !matches!(control.ask(Register {}.into()).await?, ToClient::Registered(_)) {
+        assert!(begun.elapsed() < PATIENCE, "nobody is registered");
+        sleep(Duration::from_millis(50)).await;
+    }
     let mut stream = raw.open(StreamKind::Publish).await?;
     let event = json!({"specversion": "1.0", "id": "stray", "source": "/minority", "type": "stray"});
     let mut run = Vec::new();
@@ -64,7 +67,7 @@ async fn a_minority_refuses_publishes_within_seconds_and_still_replays() -> Resu
         scene.cluster.broker(at).freeze().await?;
     }
     let begun = Instant::now();
-    match stream.publish(0, 0, run.into(), 1).await? {
+    match stream.publish(0, 0, run.into(), 1).await.context("publish at the minority")? {
         Published::Refused(fault) => assert!(fault.retry(), "{fault}"),
         other => panic!("a minority has stored it: {other:?}"),
     }
