@@ -82,6 +82,9 @@ pub const MAP_NAME_BYTES_MAX: usize = 64;
 /// Rows of a map: six services at each of the most brokers, and others' services eight times as many. A map travels in control frames.
 pub const MAP_POINTS_MAX: usize = 4096;
 
+/// One row of the map: every client gets it.
+pub const MAP_ROW_BYTES_MAX: usize = 2 << 10;
+
 /// Name of a zone.
 pub const ZONE_BYTES_MAX: usize = 64;
 

@@ -89,6 +89,7 @@ mod tests {
 
     fn state(away: bool, draining: bool) -> ClusterState {
         let record = BrokerRecord {
+            load: 0,
             id: BROKER,
             key: [0; 32],
             peer_address: String::new(),

@@ -110,6 +110,7 @@ impl Start {
 fn state(drawn: u64, replica: ReplicaId) -> ClusterState {
     let id = BrokerId::FIRST;
     let record = BrokerRecord {
+        load: 0,
         id,
         key: [0; 32],
         peer_address: String::new(),

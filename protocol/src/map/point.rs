@@ -16,14 +16,14 @@ use crate::WallMs;
 pub struct SphereEpoch(pub u64);
 
 /// Points of one service in one sphere have the same state behind them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Sphere {
     pub provider: ProviderId,
     pub epoch: SphereEpoch,
 }
 
 /// `[from, until)` by the cluster's clock. Open where nothing is said.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Validity {
     pub from: Option<WallMs>,
     pub until: Option<WallMs>,
@@ -99,8 +99,8 @@ impl From<Policy> for String {
     }
 }
 
-/// One service at one place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One service at one place. Travels in the encodings of [`super::codec`]; brokers store it by name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServicePoint {
     pub service: ServiceId,
     pub version: ServiceVersion,

@@ -3,11 +3,13 @@
 //!
 //! Bytes as in `encoding.rs`: `{ "Create": { "cluster": bin16, "partitions": ... } }`.
 
+use anyport_protocol::map::{PointKey, ProviderId, ServiceId, ServicePoint};
 use anyport_protocol::{BrokerId, LogEpoch, Offset, ReplicaId, WallMs};
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{self, FormatError};
 use super::facts::ClusterFacts;
+use super::service_map::{Selection, ServiceChange};
 use super::state::{Assignment, EpochBegan};
 use crate::group::GroupId;
 
@@ -94,6 +96,33 @@ pub enum Command {
         epoch: Option<EpochBegan>,
         now: WallMs,
     },
+    /// A broker says how loaded it is.
+    Load {
+        broker: BrokerId,
+        start: u64,
+        load: u16,
+    },
+    /// An operator changes how clients see a service of the brokers.
+    Shape {
+        service: ServiceId,
+        change: ServiceChange,
+    },
+    /// What of the map clients are given.
+    Select {
+        selection: Selection,
+    },
+    /// Somebody's service is in the map until its validity ends; said again it stays longer.
+    Advertise {
+        point: Box<ServicePoint>,
+        now: WallMs,
+    },
+    Withdraw {
+        key: PointKey,
+    },
+    /// What nobody has advertised for as long as it said leaves the map.
+    Expire {
+        now: WallMs,
+    },
 }
 
 /// The answer to a [`Command`].
@@ -150,6 +179,12 @@ pub enum Refusal {
     UnknownReplica { group: GroupId, replica: ReplicaId },
     #[error("the log epoch is {} already", current.0)]
     StaleEpoch { current: LogEpoch },
+    #[error("the brokers offer no service {service}")]
+    NotOfBrokers { service: ServiceId },
+    #[error("the cluster itself is the provider {provider}")]
+    ProviderTaken { provider: ProviderId },
+    #[error("the map has {rows} rows of others' services; at most {limit} are possible")]
+    MapFull { rows: usize, limit: usize },
     #[error("{found} tails for {expected} partitions")]
     OtherPartitions { expected: u16, found: usize },
 }
@@ -177,6 +212,7 @@ impl Reply {
 #[cfg(test)]
 mod tests {
     use anyport_protocol::PartitionId;
+    use anyport_protocol::map::{MapCommand, Policy, Sphere, SphereEpoch};
     use proptest::prelude::*;
 
     use super::*;
@@ -190,6 +226,9 @@ mod tests {
         let key = *b"of thirty-two bytes, as a digest";
         let [peer_address, client_address] = ["b3.example:7401", "b3.example:7400"].map(str::to_owned);
         let (group, zone) = (GroupId::Partition(PartitionId(5)), "north".to_owned());
+        let sphere = Sphere { provider: "weather".parse().expect("a good name"), epoch: SphereEpoch(3) };
+        let host = "w.example:80".parse().expect("a good address");
+        let advertised = ServicePoint::new("forecast".parse().expect("a good name"), sphere, host);
         let (announced_from, announced_to) = (peer_address.clone(), client_address.clone());
         vec![
             Command::Create(ClusterFacts::example()),
@@ -218,6 +257,19 @@ mod tests {
                 epoch: Some(EpochBegan { epoch: LogEpoch(3), tails: vec![Offset(7), Offset(u64::MAX)] }),
                 now,
             },
+            Command::Load { broker, start, load: 250 },
+            Command::Shape {
+                service: ServiceId::known(ServiceId::SESSION),
+                change: ServiceChange {
+                    policy: Some(Policy::Nearest),
+                    by_shard: Some(true),
+                    new_epoch: Some(vec![MapCommand::Refetch, MapCommand::Wait { upto_ms: 5000 }]),
+                },
+            },
+            Command::Select { selection: Selection::LeastLoaded { at_most: 8 } },
+            Command::Withdraw { key: advertised.key() },
+            Command::Advertise { point: Box::new(advertised), now },
+            Command::Expire { now },
         ]
     }
 

@@ -19,7 +19,10 @@ pub fn decide(state: &ClusterState, command: &Command) -> (Option<ClusterState>,
         (Some(facts), command) => {
             let mut changed = state.clone();
             match changed.obey(facts, command) {
-                Ok(reply) => ((changed != *state).then_some(changed), reply),
+                Ok(reply) => {
+                    changed.count_map_change(state);
+                    ((changed != *state).then_some(changed), reply)
+                }
                 Err(refusal) => (None, Reply::Refused(refusal)),
             }
         }
@@ -46,7 +49,17 @@ impl ClusterState {
             Command::Rebuild { group, replica } => self.rebuild(*group, *replica),
             Command::Settled { group, version, members } => self.settled(*group, *version, members),
             Command::BeginEpoch { epoch, tails } => self.begin_epoch(facts, *epoch, tails),
+            Command::Load { broker, start, load } => self.note_load(*broker, *start, *load),
+            Command::Shape { service, change } => self.shape(service, change),
+            Command::Select { selection } => {
+                self.map.selection = *selection;
+                Ok(Reply::Done)
+            }
+            Command::Advertise { point, now } => self.advertise(facts, point, *now),
+            Command::Withdraw { key } => self.withdraw(key),
+            Command::Expire { now } => self.expire(*now),
             Command::Recover { lost, groups, empty, epoch, now } => {
+                self.leap_map_revision();
                 for broker in lost {
                     self.remove(*broker, *now)?;
                 }
@@ -106,8 +119,8 @@ impl ClusterState {
         if record.key != announced.key {
             return Err(Refusal::OtherKey { broker });
         }
-        let BrokerRecord { edge, away_since, draining, joined, .. } = *record;
-        *record = BrokerRecord { edge, away_since, draining, joined, ..announced };
+        let BrokerRecord { edge, away_since, draining, joined, load, .. } = *record;
+        *record = BrokerRecord { edge, away_since, draining, joined, load, ..announced };
         Ok(Reply::Announced)
     }
 
@@ -181,6 +194,7 @@ fn newcomer(id: BrokerId, command: &Command) -> BrokerRecord {
         away_since: None,
         draining: false,
         joined: *now,
+        load: 0,
     }
 }
 

@@ -19,7 +19,10 @@ mod machine;
 #[cfg(test)]
 mod machine_tests;
 #[cfg(test)]
+mod map_stories;
+#[cfg(test)]
 mod properties;
+mod service_map;
 mod snapshot;
 mod state;
 #[cfg(test)]
@@ -30,5 +33,6 @@ pub use decide::decide;
 pub use encoding::FormatError;
 pub use facts::{ClusterFacts, Timing};
 pub use machine::MetadataMachine;
+pub use service_map::{MapState, Selection, ServiceChange, ServiceRule};
 pub use snapshot::{BadMetadataSnapshot, MetadataSnapshot};
 pub use state::{Assignment, BrokerRecord, ClusterState, EpochBegan};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::encoding::{self, FormatError};
 use super::facts::ClusterFacts;
+use super::service_map::MapState;
 use crate::group::GroupId;
 
 /// All that the metadata group holds. Written as MessagePack by name behind a version, see `encoding.rs`.
@@ -25,6 +26,9 @@ pub struct ClusterState {
     pub next_broker: BrokerId,
     /// One counter for all groups.
     pub next_generation: u32,
+    /// Clusters of the first versions had none.
+    #[serde(default, skip_serializing_if = "MapState::is_default")]
+    pub map: MapState,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +49,13 @@ pub struct BrokerRecord {
     /// Somebody wants its replicas to be elsewhere.
     pub draining: bool,
     pub joined: WallMs,
+    /// How much of what it can take it has, in thousandths, as it last said.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub load: u16,
+}
+
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 /// Which replicas a group is to have, and which it has. A broker has at most one of a group.
@@ -81,6 +92,7 @@ impl Default for ClusterState {
             epochs: Vec::new(),
             next_broker: BrokerId(BrokerId::FIRST.0 + 1),
             next_generation: ReplicaId::FIRST.generation() + 1,
+            map: MapState::default(),
         }
     }
 }
@@ -151,6 +163,7 @@ impl ClusterState {
             away_since,
             draining: id == 0,
             joined: WallMs(1_790_000_000_456),
+            load: 0,
         };
         let mut state = Self::created(facts);
         state.brokers = BTreeMap::from([(BrokerId(0), record(0, None)), (BrokerId(2), record(2, Some(WallMs(7))))]);

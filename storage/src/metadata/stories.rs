@@ -8,8 +8,8 @@ use super::*;
 use crate::group::GroupId;
 
 /// A cluster's metadata without a log or a store under it.
-struct Metadata {
-    state: ClusterState,
+pub(super) struct Metadata {
+    pub(super) state: ClusterState,
 }
 
 impl Metadata {
@@ -22,7 +22,7 @@ impl Metadata {
         metadata
     }
 
-    fn ask(&mut self, command: impl Borrow<Command>) -> Reply {
+    pub(super) fn ask(&mut self, command: impl Borrow<Command>) -> Reply {
         let (changed, reply) = decide(&self.state, command.borrow());
         if let Some(changed) = changed {
             self.state = changed;
@@ -43,7 +43,7 @@ const GROUP: GroupId = GroupId::Partition(PartitionId(1));
 
 impl Metadata {
     /// With this many brokers, which have their numbers for keys.
-    fn of(brokers: u8) -> Self {
+    pub(super) fn of(brokers: u8) -> Self {
         let mut metadata = Self::new();
         for key in 1..brokers {
             assert_eq!(metadata.join(key, 1000), BrokerId(key.into()));
@@ -56,7 +56,7 @@ impl Metadata {
     }
 
     /// Assigns the group anew, led by its first voter.
-    fn assign(&mut self, voters: &[u32], learners: &[u32]) -> Assignment {
+    pub(super) fn assign(&mut self, voters: &[u32], learners: &[u32]) -> Assignment {
         match self.ask(assign(self.assignment().version, voters, learners, voters[0])) {
             Reply::Assigned(assignment) => assignment,
             other => panic!("not assigned but {other:?}"),
@@ -69,7 +69,7 @@ impl Metadata {
         assert_eq!(self.ask(Command::Settled { group: GROUP, version, members }), Reply::Done);
     }
 
-    fn lease_ended(&mut self, broker: u32) {
+    pub(super) fn lease_ended(&mut self, broker: u32) {
         let start = self.state.brokers[&BrokerId(broker)].start;
         assert_eq!(self.ask(lease_ended(broker, start)), Reply::Done);
     }

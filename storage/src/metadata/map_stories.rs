@@ -1,0 +1,143 @@
+//! How the map follows the metadata, one story each, on plain values.
+
+use anyport_protocol::limits::MAP_ROW_BYTES_MAX;
+use anyport_protocol::map::{Map, MapCommand, Policy, ServiceId, ServicePoint, Sphere, SphereEpoch, Validity};
+use anyport_protocol::{BrokerId, WallMs};
+
+use super::stories::Metadata;
+use super::*;
+use crate::group::GroupId;
+
+impl Metadata {
+    fn map(&self) -> Map {
+        self.state.service_map()
+    }
+
+    /// Whose sessions the map offers, by broker: the join and announcement name `c{key}:7400`.
+    fn sessions(&self) -> Vec<ServicePoint> {
+        self.map().of(ServiceId::SESSION, WallMs(0)).cloned().collect()
+    }
+
+    fn shape(&mut self, change: ServiceChange) -> Reply {
+        self.ask(Command::Shape { service: ServiceId::known(ServiceId::SESSION), change })
+    }
+}
+
+fn forecast(until: u64) -> ServicePoint {
+    let sphere = Sphere { provider: "weather".parse().expect("a good name"), epoch: SphereEpoch(1) };
+    let host = "w.example:80".parse().expect("a good address");
+    let valid = Validity { from: None, until: Some(WallMs(until)) };
+    ServicePoint { valid, ..ServicePoint::new("forecast".parse().expect("a good name"), sphere, host) }
+}
+
+fn advertise(point: ServicePoint, now: u64) -> Command {
+    Command::Advertise { point: Box::new(point), now: WallMs(now) }
+}
+
+#[test]
+fn a_broker_is_in_the_map_while_it_has_a_lease_and_weighs_nothing_while_it_is_drained() {
+    let mut metadata = Metadata::of(3);
+    assert_eq!(metadata.map().points().len(), 3 * ServiceId::OF_A_BROKER.len());
+    metadata.lease_ended(1);
+    assert_eq!(metadata.sessions().len(), 2);
+    assert_eq!(metadata.ask(Command::Drain { broker: BrokerId(2), draining: true }), Reply::Done);
+    let weights: Vec<u16> = metadata.sessions().iter().map(|point| point.weight).collect();
+    assert_eq!(weights, [ServicePoint::WEIGHT_DEFAULT, 0]);
+}
+
+#[test]
+fn the_revision_grows_with_what_is_in_the_map_and_with_nothing_else() {
+    let mut metadata = Metadata::of(3);
+    let before = metadata.map();
+    metadata.assign(&[0, 1], &[2]);
+    assert_eq!(metadata.map(), before, "who has a replica of what is not in it");
+    let start = metadata.state.brokers[&BrokerId(1)].start;
+    metadata.ask(Command::Load { broker: BrokerId(1), start, load: 300 });
+    assert_eq!(metadata.map().revision, before.revision + 1);
+    metadata.ask(Command::Load { broker: BrokerId(1), start, load: 300 });
+    assert_eq!(metadata.map().revision, before.revision + 1, "said again it changes nothing");
+    let late = metadata.ask(Command::Load { broker: BrokerId(1), start: start - 1, load: 9 });
+    assert!(matches!(late, Reply::Refused(Refusal::OtherStart { .. })), "{late:?}");
+    metadata.ask(Command::Select { selection: Selection::NearestZone });
+    assert_eq!(metadata.map().revision, before.revision + 2, "clients are given another part of it");
+}
+
+#[test]
+fn no_revision_is_given_twice_when_the_last_changes_are_lost() {
+    let mut metadata = Metadata::of(3);
+    let told = metadata.map().revision + 100;
+    let recover = Command::Recover {
+        lost: vec![BrokerId(1)],
+        groups: Vec::new(),
+        empty: Vec::new(),
+        epoch: None,
+        now: WallMs(7),
+    };
+    assert_eq!(metadata.ask(recover), Reply::Done);
+    assert!(metadata.map().revision > told);
+}
+
+#[test]
+fn an_epoch_begins_when_an_operator_says_so_and_at_no_restart() {
+    let mut metadata = Metadata::of(2);
+    metadata.lease_ended(1);
+    let start = metadata.state.brokers[&BrokerId(1)].start;
+    metadata.ask(Command::LeaseBegun { broker: BrokerId(1), start });
+    assert!(metadata.sessions().iter().all(|point| point.sphere.epoch == SphereEpoch(0)));
+    let commands = vec![MapCommand::DropState, MapCommand::Resubscribe];
+    let change = ServiceChange { new_epoch: Some(commands.clone()), ..ServiceChange::default() };
+    assert_eq!(metadata.shape(change), Reply::Done);
+    for point in metadata.sessions() {
+        assert_eq!((point.sphere.epoch, &point.commands), (SphereEpoch(1), &commands));
+    }
+    let publish = metadata.map().of(ServiceId::PUBLISH, WallMs(0)).next().expect("offered").sphere.epoch;
+    assert_eq!(publish, SphereEpoch(0), "of one service");
+}
+
+#[test]
+fn an_operator_chooses_how_clients_choose() {
+    let mut metadata = Metadata::of(2);
+    let change = ServiceChange { policy: Some(Policy::Sticky), by_shard: Some(true), ..ServiceChange::default() };
+    assert_eq!(metadata.shape(change), Reply::Done);
+    let leader = metadata.state.assignments[&GroupId::Registry(0)].leader;
+    for (broker, point) in [BrokerId(0), BrokerId(1)].into_iter().zip(metadata.sessions()) {
+        let buckets = point.bucket.expect("by shard").buckets;
+        assert_eq!((point.policy, buckets), (Policy::Sticky, if broker == leader { vec![0] } else { vec![] }));
+    }
+    let other = Command::Shape { service: "forecast".parse().expect("good"), change: ServiceChange::default() };
+    assert!(matches!(metadata.ask(other), Reply::Refused(Refusal::NotOfBrokers { .. })));
+}
+
+#[test]
+fn what_others_advertise_is_in_the_map_until_they_stop() {
+    let mut metadata = Metadata::of(1);
+    let rows = metadata.map().points().len();
+    assert_eq!(metadata.ask(advertise(forecast(100), 10)), Reply::Done);
+    assert_eq!(metadata.map().points().len(), rows + 1);
+    metadata.ask(advertise(forecast(200), 90));
+    metadata.ask(Command::Expire { now: WallMs(150) });
+    assert_eq!(metadata.map().points().len(), rows + 1, "said again it stays longer");
+    metadata.ask(Command::Expire { now: WallMs(200) });
+    assert_eq!(metadata.map().points().len(), rows);
+    metadata.ask(advertise(forecast(900), 300));
+    metadata.ask(Command::Withdraw { key: forecast(900).key() });
+    assert_eq!(metadata.map().points().len(), rows);
+}
+
+#[test]
+fn a_row_that_is_too_long_or_speaks_for_the_cluster_is_refused() {
+    let mut metadata = Metadata::of(1);
+    let long = ServicePoint { data: "x".repeat(MAP_ROW_BYTES_MAX), ..forecast(100) };
+    assert!(matches!(metadata.ask(advertise(long, 1)), Reply::Refused(Refusal::TooLong { .. })));
+    let own = metadata.sessions()[0].clone();
+    assert!(matches!(metadata.ask(advertise(own, 1)), Reply::Refused(Refusal::ProviderTaken { .. })));
+}
+
+#[test]
+fn the_state_with_a_map_survives_its_bytes() {
+    let mut metadata = Metadata::of(2);
+    metadata.ask(advertise(forecast(100), 10));
+    metadata.shape(ServiceChange { new_epoch: Some(vec![MapCommand::Refetch]), ..ServiceChange::default() });
+    let state = &metadata.state;
+    assert_eq!(ClusterState::decode(state.facts.clone(), &state.encode()).as_ref(), Ok(state));
+}
