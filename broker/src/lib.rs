@@ -17,6 +17,7 @@ pub mod feed;
 mod fuzz;
 pub mod http;
 pub mod identity;
+pub mod map;
 pub mod net;
 #[cfg(feature = "otel")]
 pub mod otel;

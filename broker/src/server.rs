@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyport_protocol::Code;
+use anyport_protocol::map::Host;
 use anyport_storage::{OpenError, Poison, Store, StoreError};
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::task::JoinHandle;
@@ -17,6 +18,7 @@ use crate::epochs::{EpochsError, LogEpochs};
 use crate::feed::ReadGrants;
 use crate::http::{HttpLimits, HttpListener, HttpServer};
 use crate::identity::{BadKey, TokenAuthority};
+use crate::map::{self, Advertising};
 use crate::net::{self, BindError, ClusterIdentity, DevAuthority, EndpointOptions, Identity, Keys, Listener, TlsError};
 use crate::seating::{self, Lost, SeatingError};
 use crate::serving::{Notifier, Serving};
@@ -118,6 +120,8 @@ pub async fn start(config: &Config, metrics: PrometheusHandle, lost: Option<Lost
     let grants = ReadGrants::new(std::thread::available_parallelism().map_or(2, usize::from));
     let groups = cluster::start(store.clone(), config.group_options(), membership, grants).await?;
     groups.begin_epochs(&store).await?;
+    let stop_admin = CancellationToken::new();
+    let (service_map, keeping_map) = map::keep(groups.state.clone(), own_host(config, &listener), stop_admin.clone());
     let broker = Arc::new(Broker {
         cluster: groups.facts.cluster,
         partitions: groups.partitions.clone(),
@@ -128,18 +132,27 @@ pub async fn start(config: &Config, metrics: PrometheusHandle, lost: Option<Lost
         epochs: LogEpochs::new(groups.state.clone()),
         relaxed: config.fsync != Fsync::Always,
         health: groups.health.clone(),
+        map: service_map,
+        advertising: Advertising::new(groups.metadata()),
     });
     groups.serve(Serving::new(Arc::clone(&broker)));
 
     let http = http_listener.map(|listener| listener.serve(Arc::clone(&broker), https, HttpLimits::default()));
-    let stop_admin = CancellationToken::new();
     let admin = Admin { metrics, healthy: healthy(&store), ready: groups.ready_probe() };
-    let tasks = vec![
+    let limits = ConnectionLimits::default();
+    let mut tasks = vec![
+        tokio::spawn(keeping_map),
+        tokio::spawn(map::expire(groups.metadata(), groups.state.clone(), stop_admin.clone())),
         tokio::spawn(admin::serve(admin, admin_listener, stop_admin.clone())),
-        tokio::spawn(session::serve(Arc::clone(&broker), listener.clone(), ConnectionLimits::default())),
+        tokio::spawn(session::serve(Arc::clone(&broker), listener.clone(), limits)),
         tokio::spawn(session::announce_ended(Arc::clone(&broker), groups.ended())),
         tokio::spawn(session::begin_anew(Arc::clone(&broker), groups.state.clone(), stop_admin.clone())),
     ];
+    if let Some(tell) = groups.tell_load() {
+        let of = listener.clone();
+        let load = move || map::thousandths(of.connections(), limits.connections_max);
+        tasks.push(tokio::spawn(map::report_load(load, tell, stop_admin.clone())));
+    }
     Ok(Server { broker, store, groups, listener, http, stop_admin, tasks })
 }
 
@@ -185,6 +198,7 @@ impl Server {
     /// Stops in order: clients are told, connections end, what was posted is answered, groups stop proposing, the store syncs and
     /// closes.
     pub async fn stop(self) -> Result<(), StoreError> {
+        self.groups.leave_map().await;
         let reconnect_after_ms = 1000;
         if !self.broker.sessions.is_empty() {
             self.broker.sessions.push_to_all(&Push::GoAway(GoAway { reconnect_after_ms }));
@@ -209,6 +223,13 @@ impl Server {
             Ok(())
         })
     }
+}
+
+/// Where clients find this broker, as far as it can tell.
+fn own_host(config: &Config, listener: &Listener) -> Option<Host> {
+    let bound = listener.local_addr().ok().filter(|address| !address.ip().is_unspecified());
+    let address = config.many.advertise.clone().or(bound.map(|address| address.to_string()));
+    address?.parse().ok()
 }
 
 /// What this broker made at its first start, for itself alone, and must not change.

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::cluster::Health;
 use crate::epochs::LogEpochs;
 use crate::identity::TokenAuthority;
+use crate::map::{Advertising, ServiceMap};
 use crate::registry::RegistryHandle;
 use crate::serving::{Notifier, Partitions};
 use crate::session::SessionTable;
@@ -29,6 +30,8 @@ pub struct Broker {
     /// Acks may come before the sync.
     pub relaxed: bool,
     pub health: watch::Receiver<Health>,
+    pub map: ServiceMap,
+    pub advertising: Advertising,
 }
 
 /// A broker that is stuck looks about so often whether it is well again.

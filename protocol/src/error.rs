@@ -15,7 +15,7 @@ pub enum Outcome {
 
 crate::error_codes! {
     /// What a broker answers, or closes a connection with. Stable numbers, never reused. The hundreds group them: 1 wire,
-    /// 2 identity, 3 session, 4 subscription, 5 publish, 6 the broker's own state, 7 the cluster.
+    /// 2 identity, 3 session, 4 subscription, 5 publish, 6 the broker's own state, 7 the cluster, 8 the map.
     Code {
         /// Bytes that are no frame, or a body that is not what its type says. The connection is closed.
         MalformedFrame = 100, retry: false, outcome: SurelyNot,
@@ -129,6 +129,10 @@ crate::error_codes! {
         /// Something has changed since the plan was made that is to be carried out.
         StalePlan = 713, retry: false, outcome: SurelyNot,
             next: "look at the new plan: anyport admin recover";
+
+        /// What was to be put on the map is no row of it, or not one that this client may put there.
+        BadMap = 800, retry: false, outcome: SurelyNot,
+            next: "put right what the text names";
     }
 }
 

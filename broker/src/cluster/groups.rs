@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyport_protocol::PartitionId;
-use anyport_storage::metadata::{ClusterFacts, ClusterState};
+use anyport_protocol::{BrokerId, PartitionId};
+use anyport_storage::metadata::{ClusterFacts, ClusterState, Command};
 use anyport_storage::{GroupId, Store};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,9 @@ use crate::serving::{Links, Partitions, Serving};
 
 /// How long a broker alone waits for every partition to take batches. One member needs a few syncs.
 pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a broker that stops waits until it is off the map.
+const LEAVE_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// This broker's part of the cluster, running.
 #[derive(Debug)]
@@ -53,6 +58,9 @@ pub struct Groups {
 /// What a broker has that is not alone, while it runs.
 #[derive(Debug)]
 pub(super) struct Together {
+    pub(super) me: BrokerId,
+    /// What this process has announced itself with.
+    pub(super) start: u64,
     pub(super) stewards: Stewards,
     pub(super) links: PeerTasks,
 }
@@ -69,6 +77,29 @@ pub enum Dismissal {
 }
 
 impl Groups {
+    pub fn metadata(&self) -> MetadataLink {
+        self.metadata.clone()
+    }
+
+    /// Tells the cluster how loaded this broker is, and returns whether it has heard. None of a broker alone, which everybody is at anyway.
+    pub fn tell_load(&self) -> Option<impl Fn(u16) -> BoxFuture<'static, bool> + Send + use<>> {
+        let Together { me, start, .. } = *self.together.as_ref()?;
+        let metadata = self.metadata.clone();
+        Some(move |load| {
+            let metadata = metadata.clone();
+            async move { metadata.propose(Command::Load { broker: me, start, load }).await.is_ok() }.boxed()
+        })
+    }
+
+    /// Takes this broker off the map, so that nobody who leaves it now is sent back. Waits a moment at most.
+    pub async fn leave_map(&self) {
+        let Some(Together { me, start, .. }) = &self.together else { return };
+        let left = self.metadata.propose(Command::Leave { broker: *me, start: *start });
+        if !matches!(tokio::time::timeout(LEAVE_TIMEOUT, left).await, Ok(Ok(_))) {
+            tracing::info!("the cluster does not hear that this broker stops; its lease ends soon");
+        }
+    }
+
     /// Has the metadata know of the log epoch that the store begins, of which this broker alone can tell.
     pub async fn begin_epochs(&self, store: &Store) -> Result<(), EpochsError> {
         let running = Arc::clone(&self.running.borrow());

@@ -90,6 +90,7 @@ mod tests {
     fn state(away: bool, draining: bool) -> ClusterState {
         let record = BrokerRecord {
             load: 0,
+            leaving: false,
             id: BROKER,
             key: [0; 32],
             peer_address: String::new(),

@@ -111,6 +111,7 @@ fn state(drawn: u64, replica: ReplicaId) -> ClusterState {
     let id = BrokerId::FIRST;
     let record = BrokerRecord {
         load: 0,
+        leaving: false,
         id,
         key: [0; 32],
         peer_address: String::new(),

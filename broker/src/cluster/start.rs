@@ -370,6 +370,7 @@ impl Starting {
         state: watch::Receiver<Arc<ClusterState>>,
         running: watch::Receiver<Arc<RunningReplicas>>,
     ) -> Together {
+        let (me, start) = (pulse.me, pulse.start);
         let stewards = Stewards {
             metadata: pulse.metadata.clone(),
             running,
@@ -390,7 +391,7 @@ impl Starting {
         self.tasks.spawn(stewards.clone().run(self.stop.clone()));
         self.tasks.spawn(controller.run(self.stop.clone()));
         self.tasks.spawn(Pulse::new(pulse).run(self.stop.clone()));
-        Together { stewards, links: many.links }
+        Together { me, start, stewards, links: many.links }
     }
 
     async fn watch_space(&mut self) -> StorageFull {

@@ -15,9 +15,10 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
+use super::map::Following;
 use super::open::{Opening, Session};
 use super::table::{PUSHES, Push};
-use super::{open, touch};
+use super::{map, open, touch};
 use crate::cluster::Health;
 use crate::feed::Trouble;
 use crate::net::{Connection, FrameReader, FrameWriter, ReadError};
@@ -45,6 +46,8 @@ pub(super) struct Control {
     pub(super) opening: Option<Opening>,
     /// When the registry is to hear that the session's subscriptions are in use.
     pub(super) touch_at: Option<Instant>,
+    /// Told of changes of the map, if the client wants to be.
+    pub(super) following: Option<Following>,
     writer: FrameWriter,
     pushes_in: mpsc::Receiver<Push>,
     health: watch::Receiver<Health>,
@@ -96,6 +99,7 @@ impl Control {
             troubles,
             opening: None,
             touch_at: None,
+            following: None,
             writer,
             pushes_in,
             health,
@@ -118,6 +122,7 @@ impl Control {
                 }
                 opened = open::opened(&mut self.opening), if self.opening.is_some() => self.on_fenced(opened).await,
                 () = touch::due(self.touch_at) => self.touch().await,
+                () = map::changed(&mut self.following) => self.on_map_changed().await,
                 Some((request, answer)) = self.acks.next(), if !self.acks.is_empty() => self.send(request, &answer).await,
                 frame = reader.next(), if self.acks.len() < ACKS_WAITING_MAX => match frame? {
                     Some((header, body)) => self.on_frame(header.message_type, header.request, &body).await?,
@@ -171,6 +176,9 @@ impl Control {
             ToBroker::CloseSession(close) => self.on_close(close).await,
             ToBroker::Ping(_) => Ok(Next::Answer(Pong { server_time: clock::wall() }.into())),
             ToBroker::ListSubscriptions(list) => self.on_list(list),
+            ToBroker::GetMap(question) => Ok(self.on_get_map(&question)),
+            ToBroker::Advertise(wish) => self.on_advertise(wish),
+            ToBroker::Withdraw(wish) => self.on_withdraw(wish),
             ToBroker::EndSubscription(end) => self.on_end_subscription(end).await,
         }
     }

@@ -11,6 +11,7 @@ mod ended;
 mod epochs;
 mod identity;
 mod list;
+mod map;
 mod open;
 mod publish;
 mod subscribe;

@@ -11,6 +11,7 @@ use anyport_broker::cluster::{self, GroupOptions, Groups, Membership, NewCluster
 use anyport_broker::epochs::LogEpochs;
 use anyport_broker::feed::ReadGrants;
 use anyport_broker::identity::TokenAuthority;
+use anyport_broker::map::{self, Advertising};
 use anyport_broker::partition::{PartitionHandle, Retention};
 use anyport_broker::registry::RegistryHandle;
 use anyport_broker::serving::{Links, Notifier, Partitions};
@@ -21,6 +22,7 @@ use anyport_protocol::{ClusterId, Number, Offset, PartitionId, ProducerId, WallM
 use anyport_storage::{Bounds, GroupId, Step, Store, StoreOptions};
 use bytes::Bytes;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 pub const PRODUCER: ProducerId = ProducerId([7; 16]);
 
@@ -115,6 +117,9 @@ impl TestGroups {
             epochs: LogEpochs::new(state.clone()),
             relaxed: false,
             health: health.clone(),
+            // As it is now: nobody here asks for later ones.
+            map: map::keep(state.clone(), None, CancellationToken::new()).0,
+            advertising: Advertising::new(self.groups.metadata()),
         })
     }
 

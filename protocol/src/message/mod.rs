@@ -16,6 +16,7 @@ pub mod frame;
 mod hello;
 mod identity;
 mod inquiry;
+mod map;
 pub mod publish;
 mod push;
 mod session;
@@ -28,6 +29,7 @@ pub use inquiry::{
     EndSubscription, ListSubscriptions, Ping, Pong, SUBSCRIPTIONS_PER_ANSWER, SessionReport, SubscriptionList,
     SubscriptionReport,
 };
+pub use map::{Advertise, Advertised, GetMap, MapAnswer, Withdraw};
 pub use push::{GoAway, Refused, SubscriptionEnded, TakenOver};
 pub use session::{
     Ack, Acked, CloseSession, FeedState, LostEnd, OpenSession, ResumePoint, SessionClosed, SessionOpened,
@@ -118,6 +120,9 @@ messages! {
         11 Ping,
         12 ListSubscriptions,
         13 EndSubscription,
+        14 GetMap,
+        15 Advertise,
+        16 Withdraw,
     }
 }
 
@@ -134,6 +139,8 @@ messages! {
         110 SessionClosed,
         111 Pong,
         112 SubscriptionList,
+        113 MapAnswer,
+        114 Advertised,
         120 Refused,
         121 TakenOver,
         122 SubscriptionEnded,

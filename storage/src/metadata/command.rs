@@ -119,6 +119,11 @@ pub enum Command {
     Withdraw {
         key: PointKey,
     },
+    /// A broker is about to stop: it is off the map before its clients look for another.
+    Leave {
+        broker: BrokerId,
+        start: u64,
+    },
     /// What nobody has advertised for as long as it said leaves the map.
     Expire {
         now: WallMs,
@@ -270,6 +275,7 @@ mod tests {
             Command::Withdraw { key: advertised.key() },
             Command::Advertise { point: Box::new(advertised), now },
             Command::Expire { now },
+            Command::Leave { broker, start },
         ]
     }
 

@@ -50,6 +50,7 @@ impl ClusterState {
             Command::Settled { group, version, members } => self.settled(*group, *version, members),
             Command::BeginEpoch { epoch, tails } => self.begin_epoch(facts, *epoch, tails),
             Command::Load { broker, start, load } => self.note_load(*broker, *start, *load),
+            Command::Leave { broker, start } => self.leave_map(*broker, *start),
             Command::Shape { service, change } => self.shape(service, change),
             Command::Select { selection } => {
                 self.map.selection = *selection;
@@ -195,6 +196,7 @@ fn newcomer(id: BrokerId, command: &Command) -> BrokerRecord {
         draining: false,
         joined: *now,
         load: 0,
+        leaving: false,
     }
 }
 

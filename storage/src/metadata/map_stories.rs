@@ -4,7 +4,7 @@ use anyport_protocol::limits::MAP_ROW_BYTES_MAX;
 use anyport_protocol::map::{Map, MapCommand, Policy, ServiceId, ServicePoint, Sphere, SphereEpoch, Validity};
 use anyport_protocol::{BrokerId, WallMs};
 
-use super::stories::Metadata;
+use super::stories::{Metadata, announce};
 use super::*;
 use crate::group::GroupId;
 
@@ -43,6 +43,17 @@ fn a_broker_is_in_the_map_while_it_has_a_lease_and_weighs_nothing_while_it_is_dr
     assert_eq!(metadata.ask(Command::Drain { broker: BrokerId(2), draining: true }), Reply::Done);
     let weights: Vec<u16> = metadata.sessions().iter().map(|point| point.weight).collect();
     assert_eq!(weights, [ServicePoint::WEIGHT_DEFAULT, 0]);
+}
+
+#[test]
+fn who_stops_takes_itself_off_the_map_and_is_on_it_again_when_it_starts_anew() {
+    let mut metadata = Metadata::of(2);
+    metadata.ask(Command::Leave { broker: BrokerId(0), start: 1000 });
+    assert_eq!(metadata.sessions().len(), 1);
+    assert_eq!(metadata.ask(announce(0, 0, 2000)), Reply::Announced);
+    assert_eq!(metadata.sessions().len(), 2);
+    metadata.ask(Command::Leave { broker: BrokerId(0), start: 1000 });
+    assert_eq!(metadata.sessions().len(), 2, "what comes late does nothing to the next process");
 }
 
 #[test]

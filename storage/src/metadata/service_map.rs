@@ -69,7 +69,7 @@ impl ClusterState {
     fn service_points(&self) -> Vec<ServicePoint> {
         let Some(facts) = &self.facts else { return Vec::new() };
         let provider: ProviderId = facts.cluster.to_string().parse().expect("the text of an id is a good name");
-        let alive = self.brokers.values().filter(|record| record.away_since.is_none());
+        let alive = self.brokers.values().filter(|record| record.away_since.is_none() && !record.leaving);
         let of_brokers = alive.filter_map(|record| {
             let host: Host = record.client_address.parse().ok()?;
             let of_service = |service| self.point_of(ServiceId::known(service), &provider, record, &host, facts);
@@ -122,6 +122,15 @@ impl ClusterState {
             return Err(Refusal::OtherStart { broker });
         }
         record.load = load;
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn leave_map(&mut self, broker: BrokerId, start: u64) -> Result<Reply, Refusal> {
+        let record = self.known(broker)?;
+        if record.start != start {
+            return Err(Refusal::OtherStart { broker });
+        }
+        record.leaving = true;
         Ok(Reply::Done)
     }
 

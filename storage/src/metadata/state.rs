@@ -52,6 +52,9 @@ pub struct BrokerRecord {
     /// How much of what it can take it has, in thousandths, as it last said.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub load: u16,
+    /// Its process is about to end, and has taken itself off the map. The next one begins anew.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaving: bool,
 }
 
 fn is_zero(number: &u16) -> bool {
@@ -164,6 +167,7 @@ impl ClusterState {
             draining: id == 0,
             joined: WallMs(1_790_000_000_456),
             load: 0,
+            leaving: false,
         };
         let mut state = Self::created(facts);
         state.brokers = BTreeMap::from([(BrokerId(0), record(0, None)), (BrokerId(2), record(2, Some(WallMs(7))))]);

@@ -102,7 +102,7 @@ fn join(key: u8, start: u64) -> Command {
     Command::Join { key, peer_address, client_address, zone, edge: false, start, now }
 }
 
-fn announce(broker: u32, key: u8, start: u64) -> Command {
+pub(super) fn announce(broker: u32, key: u8, start: u64) -> Command {
     let (peer_address, client_address) = (format!("{key}.example:7401"), format!("{key}.example:7400"));
     let (broker, key, zone, now) = (BrokerId(broker), [key; 32], "north".to_owned(), WallMs(start));
     Command::Announce { broker, key, peer_address, client_address, zone, start, now }
