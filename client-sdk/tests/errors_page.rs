@@ -21,7 +21,7 @@ change; code and name do not. How a command ends for scripts, [cli.md](cli.md) s
 `protocol/src/error.rs` and `client-sdk/src/codes.rs`; a test compares them. To write it anew: `ANYPORT_WRITE_DOCS=1 cargo test -p anyport-client --test errors_page`.
 ";
 
-const BROKER_GROUPS: [(u16, &str); 7] = [
+const BROKER_GROUPS: [(u16, &str); 8] = [
     (1, "The wire"),
     (2, "Identity"),
     (3, "Sessions"),
@@ -29,6 +29,7 @@ const BROKER_GROUPS: [(u16, &str); 7] = [
     (5, "Publishing"),
     (6, "The broker's own state"),
     (7, "The cluster"),
+    (8, "The map"),
 ];
 
 const CLIENT_GROUPS: [(u16, &str); 3] =

@@ -126,12 +126,31 @@ impl FromStr for ServiceVersion {
 /// the certificate there must show.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Host {
-    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none", with = "as_text")]
     pub inet: Option<IpAddr>,
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     #[serde(rename = "p")]
     pub port: u16,
+}
+
+/// An address is text on the wire, too: readers in other languages know it, and it is no longer.
+mod as_text {
+    use std::net::IpAddr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    pub(super) fn serialize<S: Serializer>(inet: &Option<IpAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+        match inet {
+            Some(inet) => serializer.collect_str(inet),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
+    }
 }
 
 impl Host {

@@ -176,6 +176,8 @@ pub fn limits_of_the_wire() -> Vec<(&'static str, u64)> {
         FILTER_BYTES_MAX,
         SUBSCRIPTIONS_PER_CLIENT_MAX,
         PARTITIONS_MAX,
+        MAP_NAME_BYTES_MAX,
+        MAP_POINTS_MAX,
         INACTIVE_EXPIRY_SECS_MIN,
         INACTIVE_EXPIRY_SECS_MAX,
         INACTIVE_EXPIRY_SECS_DEFAULT

@@ -1,6 +1,7 @@
 //! Every message and every named part of messages, with all of its fields. What is new in the code does not compile here, or is
 //! missed by the test that counts types, until it is added.
 
+use anyport_protocol::map::{Host, PointKey, ServiceId};
 use anyport_protocol::message::publish::Published;
 use anyport_protocol::message::*;
 use anyport_protocol::{
@@ -58,6 +59,9 @@ fn requests() -> Vec<Sample> {
         Sample::of("Ping", &Ping {}),
         Sample::of("ListSubscriptions", &ListSubscriptions { after: Some(name()), registry_seen: 90 }),
         Sample::of("EndSubscription", &EndSubscription { name: name(), incarnation: INCARNATION }),
+        Sample::of("GetMap", &GetMap { have: 7, service: Some(service()), zone: "north".to_owned(), follow: true }),
+        Sample::of("Advertise", &Advertise { row: vec![1], lease_ms: 30_000 }),
+        Sample::of("Withdraw", &Withdraw { key: point_key() }),
     ]
 }
 
@@ -94,11 +98,23 @@ fn answers() -> Vec<Sample> {
         Sample::of("SessionClosed", &SessionClosed {}),
         Sample::of("Pong", &Pong { server_time: WallMs(1) }),
         Sample::of("SubscriptionList", &list),
+        Sample::of("MapAnswer", &MapAnswer { server_time: WallMs(1), is_whole: true, map: vec![1] }),
+        Sample::of("Advertised", &Advertised {}),
         Sample::of("Refused", &Refused { fault: fault() }),
         Sample::of("TakenOver", &TakenOver { epoch: SessionEpoch(6), nonce: Nonce([9; 16]) }),
         Sample::of("SubscriptionEnded", &SubscriptionEnded { name: name(), incarnation: INCARNATION, fault: fault() }),
         Sample::of("GoAway", &GoAway { reconnect_after_ms: 1000 }),
     ]
+}
+
+fn service() -> ServiceId {
+    ServiceId::known(ServiceId::SESSION)
+}
+
+fn point_key() -> PointKey {
+    let provider = "weather".parse().expect("a good name");
+    let host = Host { inet: Some([127, 0, 0, 1].into()), name: Some("w.example".to_owned()), port: 7400 };
+    PointKey { service: service(), provider, host, from: Some(WallMs(1)) }
 }
 
 /// What has a name of its own within messages: with fields, or one of several forms.
@@ -113,6 +129,8 @@ pub fn parts() -> Vec<Sample> {
         Sample::of("SessionReport", &SESSION),
         Sample::of("SubscriptionReport", &report()),
         Sample::of("Fault", &fault()),
+        Sample::of("PointKey", &point_key()),
+        Sample::of("Host", &point_key().host),
     ];
     parts.extend(forms());
     parts

@@ -74,7 +74,8 @@ impl Sample {
         let (name, _) = members.remove(place);
         let Some(Value::Map(members)) = self.takes(&value) else { return "needed".to_owned() };
         let taken_for = members.into_iter().find(|(member, _)| *member == name);
-        shown(&taken_for.expect("a field is always written").1)
+        // What is left out where it is nothing.
+        taken_for.map_or_else(|| "nil".to_owned(), |(_, value)| shown(&value))
     }
 
     fn kind(&self, path: &mut Vec<usize>, parts: &[Sample]) -> String {
@@ -82,13 +83,14 @@ impl Sample {
             Value::Nil => panic!("{}: a sample has every field", self.name),
             Value::Bool(_) => "bool".to_owned(),
             Value::Number(_) => self.width(path),
-            Value::Text(text) if self.takes_at(path, Value::Text("any text".to_owned())) => {
+            Value::Text(text) if self.takes_at(path, Value::Text("any-text".to_owned())) => {
                 assert!(!text.is_empty());
                 "text".to_owned()
             }
+            Value::Text(text) if text.parse::<std::net::IpAddr>().is_ok() => "text, an address".to_owned(),
             Value::Text(text) => one_of_several(text, parts),
+            Value::Bytes(bytes) if self.takes_at(path, Value::Bytes(bytes[1..].to_vec())) => "bytes".to_owned(),
             Value::Bytes(bytes) => {
-                assert!(!self.takes_at(path, Value::Bytes(bytes[1..].to_vec())), "the length is fixed");
                 format!("{} bytes", bytes.len())
             }
             Value::List(items) => self.list(path, items.len(), parts),
