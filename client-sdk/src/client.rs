@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::Error;
-use crate::director::Director;
+use crate::director::{Director, DirectorOptions};
 use crate::driver::{Command, Driver, Link, Status, Told};
 use crate::home::Home;
 use crate::net::{Dialer, check_server};
@@ -104,7 +104,8 @@ impl Client {
 
     async fn start(options: ClientOptions, first: Option<Command>) -> Result<Self, Error> {
         options.servers.iter().try_for_each(|server| check_server(server))?;
-        let director = Director::new(&options.servers).ok_or(Error::NoServer)?;
+        let seeds = DirectorOptions { seeds: options.servers.clone(), ..DirectorOptions::default() };
+        let director = Director::new(seeds, rand::random()).ok_or(Error::NoServer)?;
         let home = Home::new(options.home, &options.name)?;
         let told = Arc::new(Told::new());
         let (commands, inbox) = mpsc::channel(INBOX);

@@ -25,7 +25,7 @@ pub mod cli;
 
 mod client;
 mod codes;
-mod director;
+pub mod director;
 mod driver;
 mod error;
 mod home;

@@ -1,7 +1,7 @@
 //! Finding a broker that answers.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_core::future::BoxFuture;
 
@@ -50,7 +50,7 @@ impl Driver {
             self.session.handle_attempt_failed();
             let trouble = format!("{}: {error}", self.director.server());
             self.told.status.send_replace(Status::Connecting { trouble: Some(trouble) });
-            if let Some(wait) = self.director.handle_failure(None) {
+            if let Some(wait) = self.director.handle_failure(None, Instant::now()) {
                 let jittered = self.backoff.handle_failure(rand::random());
                 self.pause(wait + jittered).await?;
             }
@@ -70,7 +70,7 @@ impl Driver {
         }
         let (dialer, server) = (self.dialer.clone(), self.director.server().to_owned());
         let limit = self.director.attempt_timeout();
-        let patience = if self.director.has_others() { Patience::Short } else { Patience::Long };
+        let patience = if self.director.has_others(Instant::now()) { Patience::Short } else { Patience::Long };
         let attempt = dialer.connect(&server, &trust, patience, &flight, is_idempotent, limit);
         tokio::pin!(attempt);
         loop {
@@ -86,9 +86,9 @@ impl Driver {
     }
 
     /// Tries the `nth` of the other servers, and says nothing there.
-    pub(super) fn try_another(&self, nth: usize) -> Option<BoxFuture<'static, Result<Spare, ConnectError>>> {
+    pub(super) fn try_another(&mut self, nth: usize) -> Option<BoxFuture<'static, Result<Spare, ConnectError>>> {
         let (dialer, trust) = (self.dialer.clone(), self.trust.clone()?);
-        let (server, limit) = self.director.other(nth)?;
+        let (server, limit) = self.director.other(nth, Instant::now())?;
         let server = server.to_owned();
         Some(Box::pin(async move {
             let connecting = dialer.connect(&server, &trust, Patience::Short, &[], false, limit);

@@ -79,7 +79,7 @@ impl Driver {
             leaving: None,
             back_after: None,
             silence: None,
-            second: self.director.has_others().then(|| Second::new(Instant::now())),
+            second: self.director.has_others(Instant::now()).then(|| Second::new(Instant::now())),
         };
         let mut ended = self.serve_until_ended(&mut serving, connection, reader).await;
         if let (Ended::Lost { .. }, Some(leave)) = (&ended, serving.leaving.take()) {
@@ -190,7 +190,7 @@ impl Driver {
         if self.session.is_unanswered(now) {
             return Err(Ended::lost("the broker answers nothing"));
         }
-        if self.session.impatience.poll_leave(now) && self.director.has_others() {
+        if self.session.impatience.poll_leave(now) && self.director.has_others(now) {
             return Err(Ended::lost("the broker cannot keep what is acked"));
         }
         if self.session.is_dirty && now >= self.saved_at + SAVE_EVERY {
@@ -235,7 +235,7 @@ impl Driver {
         }
         if self.session.is_served() {
             // A server that greets us and opens no session has not worked.
-            self.director.handle_success();
+            self.director.handle_success(Instant::now());
             self.backoff.handle_success();
         }
         Ok(())
@@ -245,7 +245,7 @@ impl Driver {
     /// wants us back at once.
     fn on_go_away(&mut self, serving: &mut Serving, after: Duration) -> Result<(), Ended> {
         serving.back_after = Some(after);
-        if (self.director.has_others() || after.is_zero()) && serving.leaving.is_none() {
+        if (self.director.has_others(Instant::now()) || after.is_zero()) && serving.leaving.is_none() {
             return Err(Ended::lost("the broker sends us away"));
         }
         Ok(())

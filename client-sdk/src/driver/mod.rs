@@ -210,7 +210,7 @@ impl Driver {
     async fn wait_to_reconnect(&mut self, reason: String, wait: Option<Duration>) -> bool {
         tracing::info!(reason, "connection lost");
         self.told.status.send_replace(Status::Connecting { trouble: Some(reason) });
-        let wait = self.director.handle_failure(wait).unwrap_or_default();
+        let wait = self.director.handle_failure(wait, Instant::now()).unwrap_or_default();
         // Even if the next server is to be tried at once: everybody who was here is on the way there.
         let jittered = self.backoff.handle_failure(rand::random());
         match self.pause(wait + jittered).await {
