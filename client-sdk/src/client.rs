@@ -2,18 +2,21 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyport_protocol::message::{EndSubscription, ListSubscriptions, SubscriptionList, ToBroker, ToClient};
+use anyport_protocol::map::{Map, PointKey, ServicePoint};
+use anyport_protocol::message::{
+    Advertise, EndSubscription, ListSubscriptions, SubscriptionList, ToBroker, ToClient, Withdraw,
+};
 use anyport_protocol::{ClientId, Incarnation, SubscriptionName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::Error;
-use crate::director::{Director, DirectorOptions};
-use crate::driver::{Command, Driver, Link, Status, Told};
-use crate::home::Home;
+use crate::director::{Director, DirectorOptions, Explained};
+use crate::driver::{Command, Driver, Guide, Link, Status, Told};
+use crate::home::{Home, SavedMap};
 use crate::net::{Dialer, check_server};
 use crate::outbox::Outbox;
 use crate::publisher::{Publisher, PublisherOptions};
@@ -31,6 +34,8 @@ pub struct ClientOptions {
     pub home: PathBuf,
     /// Which identity of the home folder.
     pub name: String,
+    /// Where the client is, as the brokers' zones are named: what the policy `nearest` goes by before round trips are known.
+    pub zone: Option<String>,
     /// Whether an identity that is not there is registered. Otherwise connecting fails with [`Error::NotRegistered`], so that a
     /// mistyped name makes nobody new.
     pub register: bool,
@@ -47,6 +52,7 @@ impl Default for ClientOptions {
             servers: vec!["127.0.0.1:7400".to_owned()],
             home: std::env::home_dir().unwrap_or_default().join(".anyport"),
             name: "default".to_owned(),
+            zone: None,
             register: true,
             connect_timeout: Duration::from_secs(30),
             early_data: true,
@@ -56,7 +62,7 @@ impl Default for ClientOptions {
 
 impl ClientOptions {
     /// The defaults, but for what the environment names as it does for the `anyport` command: ANYPORT_SERVER (several are separated by
-    /// commas), ANYPORT_HOME, ANYPORT_CLIENT.
+    /// commas), ANYPORT_HOME, ANYPORT_CLIENT, ANYPORT_ZONE.
     pub fn from_env() -> Self {
         let named = |variable| std::env::var(variable).ok().filter(|value| !value.is_empty());
         let default = Self::default();
@@ -65,6 +71,7 @@ impl ClientOptions {
                 .map_or(default.servers, |servers| servers.split(',').map(str::to_owned).collect()),
             home: named("ANYPORT_HOME").map_or(default.home, PathBuf::from),
             name: named("ANYPORT_CLIENT").unwrap_or(default.name),
+            zone: named("ANYPORT_ZONE"),
             ..default
         }
     }
@@ -104,16 +111,15 @@ impl Client {
 
     async fn start(options: ClientOptions, first: Option<Command>) -> Result<Self, Error> {
         options.servers.iter().try_for_each(|server| check_server(server))?;
-        let seeds = DirectorOptions { seeds: options.servers.clone(), ..DirectorOptions::default() };
-        let director = Director::new(seeds, rand::random()).ok_or(Error::NoServer)?;
-        let home = Home::new(options.home, &options.name)?;
+        let home = Home::new(options.home.clone(), &options.name)?;
+        let guide = find_guide(&options, home.clone()).await?;
         let told = Arc::new(Told::new());
         let (commands, inbox) = mpsc::channel(INBOX);
         if let Some(first) = first {
             commands.try_send(first).expect("an empty inbox has room");
         }
         let dialer = Dialer::new(options.early_data);
-        let driver = Driver::new(home.clone(), options.register, dialer, director, Arc::clone(&told), inbox).run();
+        let driver = Driver::new(home.clone(), options.register, dialer, guide, Arc::clone(&told), inbox).run();
         let driver = AbortOnDrop(Some(tokio::spawn(driver)));
 
         let mut link = told.link.subscribe();
@@ -159,6 +165,39 @@ impl Client {
     /// Sends what is in the outbox, and what is put there later, for as long as this client lives.
     pub async fn send_outbox(&self, outbox: &Outbox) -> Result<(), Error> {
         outbox.attach(self.partitions, self.told.link.subscribe()).await
+    }
+
+    /// The Service Point Map as the client last heard of it. None before the first one, and of brokers that have none.
+    pub fn map(&self) -> Option<Arc<Map>> {
+        self.told.map.borrow().clone()
+    }
+
+    /// Follows the map from now on.
+    pub fn watch_map(&self) -> MapWatch {
+        MapWatch(self.told.map.subscribe())
+    }
+
+    /// The brokers in the order in which the client would try them now, and why.
+    pub async fn explain(&self) -> Result<Vec<Explained>, Error> {
+        self.ask(|reply| Command::Explain { reply }).await
+    }
+
+    /// Puts somebody's service on the map for this long. Said again before that is over it stays.
+    pub async fn advertise(&self, point: ServicePoint, lease: Duration) -> Result<(), Error> {
+        let lease_ms = u64::try_from(lease.as_millis()).unwrap_or(u64::MAX);
+        self.advertised(Advertise { row: Map::new(0, [point]).encode(), lease_ms }).await
+    }
+
+    /// Takes off the map what was advertised.
+    pub async fn withdraw(&self, key: PointKey) -> Result<(), Error> {
+        self.advertised(Withdraw { key }).await
+    }
+
+    async fn advertised(&self, wish: impl Into<ToBroker>) -> Result<(), Error> {
+        match self.inquire(wish).await? {
+            ToClient::Advertised(_) => Ok(()),
+            other => Err(Error::unexpected(&other)),
+        }
     }
 
     /// Opens a subscription: a new one, or the one of that name where it was left. Waits for as long as there is no connection.
@@ -274,6 +313,23 @@ impl Drop for Client {
     }
 }
 
+/// Changes of the map.
+#[derive(Debug)]
+pub struct MapWatch(watch::Receiver<Option<Arc<Map>>>);
+
+impl MapWatch {
+    /// The next map; None once the client is gone.
+    pub async fn next(&mut self) -> Option<Arc<Map>> {
+        loop {
+            self.0.changed().await.ok()?;
+            let map = self.0.borrow_and_update().clone();
+            if map.is_some() {
+                return map;
+            }
+        }
+    }
+}
+
 /// Changes of a client's status.
 #[derive(Debug)]
 pub struct StatusWatch(watch::Receiver<Status>);
@@ -284,6 +340,27 @@ impl StatusWatch {
         self.0.changed().await.ok()?;
         Some(self.0.borrow_and_update().clone())
     }
+}
+
+/// Where to begin: by the map that an earlier process of this identity has saved, else with the servers that are given.
+async fn find_guide(options: &ClientOptions, home: Home) -> Result<Guide, Error> {
+    let read = tokio::task::spawn_blocking(move || Ok((home.load_identity()?, home.load_map()?))).await;
+    let (identity, saved) = read.unwrap_or(Err(Error::Closed))?;
+    let (seeds, zone) = (options.servers.clone(), options.zone.clone());
+    let client = identity.as_ref().map(|identity| identity.client);
+    let wish = DirectorOptions { seeds, client, zone: zone.clone() };
+    let mut director = Director::new(wish, rand::random()).ok_or(Error::NoServer)?;
+    // The map of another cluster, whose identity had this name before, leads to brokers that do not know the client.
+    let is_ours = |saved: &SavedMap| {
+        let cluster = identity.as_ref().map(|identity| identity.cluster.to_string());
+        saved.map.points().iter().any(|point| Some(point.sphere.provider.as_str()) == cluster.as_deref())
+    };
+    let mut orders = Vec::new();
+    if let Some(saved) = saved.filter(is_ours) {
+        director.handle_saved_map(saved.map, Instant::now());
+        orders = saved.orders;
+    }
+    Ok(Guide { director, zone, orders })
 }
 
 fn unreachable(servers: &[String], waited: Duration, told: &Told) -> Error {

@@ -40,7 +40,7 @@ mod subscription;
 pub use anyport_protocol as protocol;
 pub use anyport_protocol::filter::Filter;
 pub use anyport_protocol::message::Start;
-pub use client::{Client, ClientOptions, StatusWatch};
+pub use client::{Client, ClientOptions, MapWatch, StatusWatch};
 pub use codes::ClientCode;
 pub use driver::Status;
 pub use error::{Error, PublishError};

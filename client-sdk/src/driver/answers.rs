@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyport_protocol::message::{SessionOpened, SubscriptionEnded, ToClient};
+use anyport_protocol::message::{MapAnswer, SessionOpened, SubscriptionEnded, ToClient};
 use anyport_protocol::{Code, Fault, Incarnation, SessionEpoch};
 
 use super::session::{Active, Moves, Request, Session};
@@ -20,6 +20,7 @@ pub(super) enum Next {
     GoOn,
     /// Of the handshake; the driver keeps the identity.
     Handshake(ToClient),
+    Map(MapAnswer),
     GoAway {
         after: Duration,
     },
@@ -35,9 +36,15 @@ pub(super) enum Next {
 
 impl Session {
     pub(super) fn handle_message(&mut self, number: u32, message: ToClient, now: Instant) -> Next {
-        let request = self.requests.remove(&number).map(|(request, _)| request);
+        let request = self.requests.remove(&number).map(|(request, asked_at)| {
+            if matches!(request, Request::Open | Request::Ack(_) | Request::Ping | Request::Map) {
+                self.answered_in = Some(now.saturating_duration_since(asked_at));
+            }
+            request
+        });
         match (message, request) {
             (_, Some(Request::Ping)) => Next::GoOn,
+            (ToClient::MapAnswer(answer), _) => Next::Map(answer),
             (message, Some(Request::Identify)) if !matches!(message, ToClient::Refused(_)) => Next::Handshake(message),
             (ToClient::SessionOpened(opened), Some(Request::Open)) => self.on_opened(opened, now),
             (ToClient::Subscribed(answer), Some(Request::Subscribe { wanted })) => {
@@ -153,7 +160,8 @@ impl Session {
                 self.on_taken_over()
             }
             Some(Request::Close(_)) => Next::SessionClosed,
-            Some(Request::Ping) => Next::GoOn,
+            // A broker of an earlier version has no map.
+            Some(Request::Ping | Request::Map) => Next::GoOn,
             Some(Request::Ack(moves)) if fault.retry() => {
                 if is_of_this_broker(&fault) {
                     self.impatience.handle_refused(now);

@@ -171,7 +171,7 @@ impl Driver {
         let save = self.session.is_dirty.then(|| self.saved_at + SAVE_EVERY);
         let silence = serving.silence.as_ref().map(|silence| silence.deadline);
         let second = serving.second.as_ref().and_then(|second| second.next_wake(connection));
-        self.session.next_wake().into_iter().chain(save).chain(silence).chain(second).min()
+        self.session.next_wake().into_iter().chain(save).chain(silence).chain(second).chain(self.map_due()).min()
     }
 
     async fn on_wake(&mut self, serving: &mut Serving, connection: &Connection) -> Result<(), Ended> {
@@ -187,6 +187,13 @@ impl Driver {
         if let Some(second) = &mut serving.second {
             self.watch(second, connection, now)?;
         }
+        if let Some(faster) = self.director.poll_leave(now) {
+            tracing::info!(server = self.director.server(), faster, "the broker's answers have become slow");
+            self.director.prefer(&faster);
+            return Err(Ended::Moved);
+        }
+        self.keep_map(now).await;
+        self.obey(now, &mut serving.out).await?;
         if self.session.is_unanswered(now) {
             return Err(Ended::lost("the broker answers nothing"));
         }
@@ -226,12 +233,16 @@ impl Driver {
                     self.on_identified(connection);
                 }
             }
+            Next::Map(answer) => self.on_map(&answer, &mut serving.out),
             Next::GoAway { after } => self.on_go_away(serving, after)?,
             Next::SessionClosed => {
                 return Err(serving.leaving.take().map_or(Ended::lost("the session was closed"), |leave| leave.ended));
             }
             Next::Leave { reason, wait } => return Err(Ended::Lost { reason, wait }),
             Next::Over(error) => return Err(Ended::Over(error)),
+        }
+        if let Some(took) = self.session.answered_in.take() {
+            self.director.handle_answer(took, Instant::now());
         }
         if self.session.is_served() {
             // A server that greets us and opens no session has not worked.

@@ -28,6 +28,7 @@ impl Driver {
                 false
             }
         };
+        self.push_get_map(now, &mut out);
         if self.session.must_open() {
             self.save_epoch().await?;
             self.session.push_open(now, &mut out);
@@ -63,6 +64,7 @@ impl Driver {
     fn know_client(&mut self) {
         if let Some(identity) = &self.identity {
             self.session.handle_client(identity.client);
+            self.director.handle_client(identity.client);
             let _ = self.told.client.set(identity.client);
         }
     }

@@ -9,6 +9,8 @@ mod connected;
 mod doubt;
 mod handshake;
 mod inquiry;
+mod map;
+mod orders;
 mod routes;
 mod second;
 mod session;
@@ -17,6 +19,7 @@ mod wanted;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use anyport_protocol::map::Map;
 use anyport_protocol::message::{ToBroker, ToClient};
 use anyport_protocol::{ClientId, ClusterId, Nonce, SessionEpoch};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
@@ -24,12 +27,13 @@ use tokio::task::spawn_blocking;
 
 use crate::Error;
 use crate::backoff::Backoff;
-use crate::director::Director;
+use crate::director::{Director, Explained};
 use crate::home::{Home, Identity, Lock};
 use crate::net::{Connection, Dialer, Trust};
 use crate::subscription::{SubscribeOptions, Subscription};
 use connect::Spare;
 use connected::Ended;
+use orders::Orders;
 use routes::Routes;
 use session::Session;
 
@@ -68,6 +72,7 @@ pub(crate) enum Command {
     Suspend { reply: oneshot::Sender<()> },
     Resume { reply: oneshot::Sender<()> },
     NetworkChanged { reply: oneshot::Sender<()> },
+    Explain { reply: oneshot::Sender<Vec<Explained>> },
     Move { server: String, reply: oneshot::Sender<()> },
     Close { reply: oneshot::Sender<()> },
 }
@@ -77,6 +82,7 @@ pub(crate) enum Command {
 pub(crate) struct Told {
     pub(crate) link: watch::Sender<Link>,
     pub(crate) status: watch::Sender<Status>,
+    pub(crate) map: watch::Sender<Option<Arc<Map>>>,
     pub(crate) client: OnceLock<ClientId>,
     pub(crate) partitions: OnceLock<u16>,
     pub(crate) relaxed: OnceLock<bool>,
@@ -87,11 +93,21 @@ impl Told {
         Self {
             link: watch::Sender::new(Link::Waiting),
             status: watch::Sender::new(Status::Connecting { trouble: None }),
+            map: watch::Sender::new(None),
             client: OnceLock::new(),
             partitions: OnceLock::new(),
             relaxed: OnceLock::new(),
         }
     }
+}
+
+/// What the driver finds its way by.
+#[derive(Debug)]
+pub(crate) struct Guide {
+    pub(crate) director: Director,
+    pub(crate) zone: Option<String>,
+    /// What an earlier process had still to do, as it was saved.
+    pub(crate) orders: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -116,6 +132,11 @@ pub(crate) struct Driver {
     routes: Routes,
     /// Made while the last connection was in doubt, and better than making another.
     spare: Option<Spare>,
+    /// Where the client is, as far as the application knows.
+    zone: Option<String>,
+    orders: Orders,
+    is_map_unsaved: bool,
+    map_saved_at: Instant,
     due: Arc<Notify>,
     told: Arc<Told>,
     commands: mpsc::Receiver<Command>,
@@ -149,11 +170,13 @@ impl Driver {
         home: Home,
         may_register: bool,
         dialer: Dialer,
-        director: Director,
+        guide: Guide,
         told: Arc<Told>,
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let due = Arc::new(Notify::new());
+        let Guide { director, zone, orders } = guide;
+        let orders = Orders::decode(&orders);
         Self {
             home,
             dialer,
@@ -170,6 +193,10 @@ impl Driver {
             session: Session::new(Nonce::from_bytes(rand::random()), Arc::clone(&due)),
             routes: Routes::default(),
             spare: None,
+            zone,
+            orders,
+            is_map_unsaved: false,
+            map_saved_at: Instant::now(),
             due,
             told,
             commands,
@@ -259,6 +286,7 @@ impl Driver {
                 }
                 let _ = reply.send(());
             }
+            Some(Command::Explain { reply }) => drop(reply.send(self.director.explain(Instant::now()))),
             Some(Command::Suspend { reply }) => {
                 self.leaving = Some(reply);
                 return Asked::Suspend;
@@ -323,6 +351,9 @@ impl Driver {
 
     /// In order: what is known is saved, everybody is told, the peer learns of it.
     async fn close(mut self) {
+        if self.is_map_unsaved {
+            self.save_map().await;
+        }
         if let Err(error) = self.save_state().await {
             tracing::warn!(%error, "save the client's state");
         }

@@ -41,6 +41,8 @@ pub(super) struct Session {
     /// Of the connection.
     pub(super) is_open: bool,
     pub(super) requests: HashMap<u32, (Request, Instant)>,
+    /// How long the broker took for its last answer to what every broker answers alike.
+    pub(super) answered_in: Option<Duration>,
     next_request: u32,
     /// What was saved by an earlier process, kept up to date by `snapshot`.
     pub(super) saved: ResumeState,
@@ -83,6 +85,7 @@ pub(super) enum Request {
     Unsubscribe { leaving: u64 },
     Inquiry { id: u64 },
     Ping,
+    Map,
     Ack(Moves),
     Close(Moves),
 }
@@ -97,6 +100,7 @@ impl Session {
             established: false,
             is_open: false,
             requests: HashMap::new(),
+            answered_in: None,
             next_request: 1,
             saved: ResumeState::default(),
             record: Vec::new(),

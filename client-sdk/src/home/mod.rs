@@ -5,6 +5,7 @@
 //!     ca/*.pem                     certificate authorities to trust
 //!     clients/<name>/identity.json who the client is: its id and token
 //!     clients/<name>/state         session epoch and cursors, see `state`
+//!     clients/<name>/map           the last Service Point Map, see `map`
 //!     clients/<name>/session.lock  held by the one process that has this identity's session
 //!     clients/<name>/outbox/       events that are not yet at a broker, see `outbox`
 //! ```
@@ -13,6 +14,7 @@
 mod authorities;
 mod identity;
 mod lock;
+mod map;
 mod portable;
 mod state;
 
@@ -25,6 +27,7 @@ use std::sync::Arc;
 pub(crate) use authorities::{certificates_in, pem_files};
 pub(crate) use identity::Identity;
 pub(crate) use lock::Lock;
+pub(crate) use map::SavedMap;
 pub(crate) use portable::Portable;
 pub(crate) use state::{ResumeState, ResumeToken, SavedSubscription, larger};
 

@@ -4,8 +4,8 @@ use std::fmt;
 
 use anyport_protocol::message::publish::{PublishBatch, Published};
 use anyport_protocol::message::{
-    Acked, FeedState, LoggedIn, PROTOCOL_VERSION, Pong, Registered, SessionClosed, SessionOpened, SubscribeOutcome,
-    Subscribed, SubscriptionState, ToBroker, ToClient, Welcome,
+    Acked, FeedState, LoggedIn, PROTOCOL_VERSION, Pong, Refused, Registered, SessionClosed, SessionOpened,
+    SubscribeOutcome, Subscribed, SubscriptionState, ToBroker, ToClient, Welcome,
 };
 use anyport_protocol::{
     ClientId, ClusterId, Code, Cursor, Fault, Incarnation, Offset, PartitionId, WallMs, limits, partitioner,
@@ -89,6 +89,10 @@ pub fn polite(request: &ToBroker) -> Option<ToClient> {
         }
         ToBroker::Ack(_) => Acked { registry_index: 1 }.into(),
         ToBroker::CloseSession(_) => SessionClosed {}.into(),
+        // As a broker of a version that had none.
+        ToBroker::GetMap(_) => {
+            Refused { fault: Fault::new(Code::UnknownMessage, "message type 14 is not known") }.into()
+        }
         ToBroker::Ping(_) => Pong { server_time: WallMs(0) }.into(),
         _ => return None,
     })
