@@ -58,7 +58,7 @@ impl Manners {
     /// Opens no session.
     pub fn refusing_sessions(fault: Fault) -> Self {
         let request = move |request: &ToBroker| match request {
-            ToBroker::OpenSession(_) => Some(anyport_protocol::message::Refused { fault: fault.clone() }.into()),
+            ToBroker::OpenSession(_) => Some(Refused { fault: fault.clone() }.into()),
             other => polite(other),
         };
         Self { request: Box::new(request), ..Self::default() }
