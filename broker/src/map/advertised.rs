@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::map::{Map, PointKey, Validity};
+use anyport_protocol::map::Map;
 use anyport_protocol::message::{Advertise, Withdraw};
 use anyport_protocol::{Code, Fault, WallMs};
 use anyport_storage::metadata::{ClusterState, Command, Refusal, Reply};
@@ -43,15 +43,12 @@ impl Advertising {
             return Err(Fault::new(Code::LimitPassed, text).with_value(lease_ms));
         }
         let now = clock::wall();
-        let valid = Validity { until: Some(WallMs(now.0 + lease_ms)), ..point.valid };
-        let mut point = Box::new(point.clone());
-        point.valid = valid;
-        self.propose(Command::Advertise { point, now }).await
+        let (point, until) = (Box::new(point.clone()), WallMs(now.0 + lease_ms));
+        self.propose(Command::Advertise { point, until, now }).await
     }
 
     pub async fn withdraw(self, wish: Withdraw) -> Result<(), Fault> {
-        let key: PointKey = wish.key;
-        self.propose(Command::Withdraw { key }).await
+        self.propose(Command::Withdraw { key: wish.key }).await
     }
 
     async fn propose(&self, command: Command) -> Result<(), Fault> {
@@ -81,8 +78,7 @@ pub async fn expire(metadata: MetadataLink, state: watch::Receiver<Arc<ClusterSt
             _ = ticks.tick() => {}
         }
         let now = clock::wall();
-        let is_over = |until: Option<WallMs>| until.is_some_and(|until| until <= now);
-        let any = state.borrow().map.advertised.values().any(|point| is_over(point.valid.until));
+        let any = state.borrow().map.advertised.values().any(|advertised| advertised.until <= now);
         if any && metadata.is_led_here() {
             // If it fails, it is tried again at the next look.
             let _ = metadata.propose(Command::Expire { now }).await;

@@ -81,7 +81,7 @@ fn of_each_service<'m>(
 #[cfg(test)]
 mod tests {
     use anyport_protocol::map::{MapDelta, Sphere, SphereEpoch};
-    use anyport_storage::metadata::ClusterState;
+    use anyport_storage::metadata::{Advertised, ClusterState};
 
     use super::*;
 
@@ -103,7 +103,7 @@ mod tests {
             let sphere = Sphere { provider: "others".parse().expect("good"), epoch: SphereEpoch(0) };
             let point = ServicePoint::new(service.parse().expect("good"), sphere, address.parse().expect("good"));
             let point = ServicePoint { zone: (*zone).to_owned(), load: *load, ..point };
-            state.map.advertised.insert(point.key(), point);
+            state.map.advertised.insert(point.key(), Advertised { point, until: WallMs(u64::MAX) });
         }
         (state.map.revision, state.map.selection) = (revision, selection);
         state

@@ -9,6 +9,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::protocol::WallMs;
+use crate::protocol::map::{Host, Policy, ProviderId, ServiceId, ServicePoint, ServiceVersion};
 use crate::{ClientOptions, Start};
 
 pub(super) const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused (bad filter, token, expired \
@@ -67,12 +68,86 @@ pub(super) enum Verb {
     Identity(Identity),
     Completions(Completions),
     Filter(FilterVerbs),
+    Map(MapArgs),
+    Advertise(Advertise),
     #[cfg(feature = "admin")]
     Admin(super::admin::Admin),
     /// Print the token of this identity, for events posted over HTTP: `Authorization: Bearer TOKEN`. Whoever has it is this client,
     /// so give each sender an identity of its own (--client).
     #[command(after_help = EXIT_CODES)]
     Token,
+}
+
+/// Show the Service Point Map: where what is offered, how loaded it is, and how clients choose. Needs no identity.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct MapArgs {
+    #[command(subcommand)]
+    pub(super) verb: Option<MapVerb>,
+
+    /// Show it again with every change, until interrupted.
+    #[arg(long)]
+    pub(super) watch: bool,
+
+    /// Only this service.
+    #[arg(long, value_name = "SERVICE")]
+    pub(super) service: Option<ServiceId>,
+
+    /// As a client of this zone is told it.
+    #[arg(long, global = true, value_name = "ZONE", env = "ANYPORT_ZONE")]
+    pub(super) zone: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MapVerb {
+    /// Measure the round trips to all brokers, and say which of them this client would pick, in which order, and why.
+    Explain,
+}
+
+/// Put a service of your own on the map, for as long as this command runs.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct Advertise {
+    #[arg(value_name = "SERVICE")]
+    pub(super) service: ServiceId,
+
+    /// Where it is: host and port.
+    #[arg(value_name = "ADDRESS")]
+    pub(super) address: Host,
+
+    /// Seconds that it stays on the map when this command is killed.
+    #[arg(long, value_name = "SECONDS", default_value = "30")]
+    pub(super) lease: NonZeroU64,
+
+    /// Whose it is: points of one provider belong together [default: this client's id].
+    #[arg(long, value_name = "NAME")]
+    pub(super) provider: Option<ProviderId>,
+
+    /// Larger when clients of the service must react.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(super) epoch: u64,
+
+    #[arg(long, value_name = "X.Y", default_value = "1.0")]
+    pub(super) service_version: ServiceVersion,
+
+    #[arg(long, value_name = "ZONE")]
+    pub(super) zone: Option<String>,
+
+    /// Its share of clients, in proportion to others.
+    #[arg(long, value_name = "N", default_value_t = ServicePoint::WEIGHT_DEFAULT)]
+    pub(super) weight: u16,
+
+    /// Where to go instead when it does not answer; several in their order.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) backup: Vec<Host>,
+
+    /// How clients choose among points of the service.
+    #[arg(long, value_name = "POLICY", default_value = "two-choices")]
+    pub(super) policy: Policy,
+
+    /// For its clients.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) data: Option<String>,
 }
 
 /// Look at a filter without a broker.

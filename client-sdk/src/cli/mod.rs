@@ -5,6 +5,7 @@
 
 #[cfg(feature = "admin")]
 mod admin;
+mod advertise;
 mod args;
 mod completions;
 mod exit;
@@ -12,6 +13,7 @@ mod filter;
 mod identity;
 mod input;
 mod interrupt;
+mod map;
 mod outbox;
 mod output;
 mod publish;
@@ -95,6 +97,7 @@ async fn dispatch(arguments: Arguments) -> Result<Exit, Failure> {
             FilterVerb::Check(check) => filter::run(check, &mut interrupt).await,
         },
         Verb::Token => token::run(common, &mut interrupt).await,
+        Verb::Advertise(advertised) => advertise::run(common, advertised, &mut interrupt).await,
         brief => tokio::select! {
             ended = dispatch_brief(common, brief) => ended,
             exit = interrupt.wait() => Ok(exit),
@@ -109,11 +112,14 @@ async fn dispatch_brief(common: &Common, verb: Verb) -> Result<Exit, Failure> {
         Verb::Subs(_) => subs::run(common).await,
         Verb::Unsub(options) => unsub::run(common, options).await,
         Verb::Status(_) => status::run(common).await,
+        Verb::Map(options) => map::run(common, options).await,
         Verb::Identity(options) => identity::run(common, options.verb).await,
         Verb::Completions(options) => completions::run(common, options).await,
         #[cfg(feature = "admin")]
         Verb::Admin(options) => admin::run(common, options).await,
-        Verb::Pub(_) | Verb::Sub(_) | Verb::Filter(_) | Verb::Token => unreachable!("these end in their own ways"),
+        Verb::Pub(_) | Verb::Sub(_) | Verb::Filter(_) | Verb::Token | Verb::Advertise(_) => {
+            unreachable!("these end in their own ways")
+        }
     }
 }
 
@@ -122,7 +128,7 @@ fn client_options(common: &Common) -> ClientOptions {
         servers: common.server.clone(),
         home: common.home(),
         name: common.client.clone(),
-        ..ClientOptions::default()
+        ..ClientOptions::from_env()
     }
 }
 

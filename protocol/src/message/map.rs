@@ -34,7 +34,7 @@ pub struct MapAnswer {
 /// Puts somebody's service on the map for a time. Said again before that is over, it stays. Answered by [`Advertised`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Advertise {
-    /// A map with this one row. When it ceases to be valid the broker decides.
+    /// A map with this one row.
     #[serde(with = "serde_bytes")]
     pub row: Vec<u8>,
     pub lease_ms: u64,

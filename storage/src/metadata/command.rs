@@ -111,9 +111,10 @@ pub enum Command {
     Select {
         selection: Selection,
     },
-    /// Somebody's service is in the map until its validity ends; said again it stays longer.
+    /// Somebody's service is in the map until this time; said again it stays longer.
     Advertise {
         point: Box<ServicePoint>,
+        until: WallMs,
         now: WallMs,
     },
     Withdraw {
@@ -273,7 +274,7 @@ mod tests {
             },
             Command::Select { selection: Selection::LeastLoaded { at_most: 8 } },
             Command::Withdraw { key: advertised.key() },
-            Command::Advertise { point: Box::new(advertised), now },
+            Command::Advertise { point: Box::new(advertised), until: WallMs(now.0 + 30_000), now },
             Command::Expire { now },
             Command::Leave { broker, start },
         ]

@@ -56,7 +56,7 @@ impl ClusterState {
                 self.map.selection = *selection;
                 Ok(Reply::Done)
             }
-            Command::Advertise { point, now } => self.advertise(facts, point, *now),
+            Command::Advertise { point, until, now } => self.advertise(facts, point, *until, *now),
             Command::Withdraw { key } => self.withdraw(key),
             Command::Expire { now } => self.expire(*now),
             Command::Recover { lost, groups, empty, epoch, now } => {

@@ -1,7 +1,7 @@
 //! How the map follows the metadata, one story each, on plain values.
 
 use anyport_protocol::limits::MAP_ROW_BYTES_MAX;
-use anyport_protocol::map::{Map, MapCommand, Policy, ServiceId, ServicePoint, Sphere, SphereEpoch, Validity};
+use anyport_protocol::map::{Map, MapCommand, Policy, ServiceId, ServicePoint, Sphere, SphereEpoch};
 use anyport_protocol::{BrokerId, WallMs};
 
 use super::stories::{Metadata, announce};
@@ -23,15 +23,14 @@ impl Metadata {
     }
 }
 
-fn forecast(until: u64) -> ServicePoint {
+fn forecast() -> ServicePoint {
     let sphere = Sphere { provider: "weather".parse().expect("a good name"), epoch: SphereEpoch(1) };
     let host = "w.example:80".parse().expect("a good address");
-    let valid = Validity { from: None, until: Some(WallMs(until)) };
-    ServicePoint { valid, ..ServicePoint::new("forecast".parse().expect("a good name"), sphere, host) }
+    ServicePoint::new("forecast".parse().expect("a good name"), sphere, host)
 }
 
-fn advertise(point: ServicePoint, now: u64) -> Command {
-    Command::Advertise { point: Box::new(point), now: WallMs(now) }
+fn advertise(point: ServicePoint, until: u64, now: u64) -> Command {
+    Command::Advertise { point: Box::new(point), until: WallMs(until), now: WallMs(now) }
 }
 
 #[test]
@@ -123,31 +122,33 @@ fn an_operator_chooses_how_clients_choose() {
 fn what_others_advertise_is_in_the_map_until_they_stop() {
     let mut metadata = Metadata::of(1);
     let rows = metadata.map().points().len();
-    assert_eq!(metadata.ask(advertise(forecast(100), 10)), Reply::Done);
+    assert_eq!(metadata.ask(advertise(forecast(), 100, 10)), Reply::Done);
     assert_eq!(metadata.map().points().len(), rows + 1);
-    metadata.ask(advertise(forecast(200), 90));
+    let told = metadata.map().revision;
+    metadata.ask(advertise(forecast(), 200, 90));
+    assert_eq!(metadata.map().revision, told, "that it stays longer is news to nobody");
     metadata.ask(Command::Expire { now: WallMs(150) });
     assert_eq!(metadata.map().points().len(), rows + 1, "said again it stays longer");
     metadata.ask(Command::Expire { now: WallMs(200) });
     assert_eq!(metadata.map().points().len(), rows);
-    metadata.ask(advertise(forecast(900), 300));
-    metadata.ask(Command::Withdraw { key: forecast(900).key() });
+    metadata.ask(advertise(forecast(), 900, 300));
+    metadata.ask(Command::Withdraw { key: forecast().key() });
     assert_eq!(metadata.map().points().len(), rows);
 }
 
 #[test]
 fn a_row_that_is_too_long_or_speaks_for_the_cluster_is_refused() {
     let mut metadata = Metadata::of(1);
-    let long = ServicePoint { data: "x".repeat(MAP_ROW_BYTES_MAX), ..forecast(100) };
-    assert!(matches!(metadata.ask(advertise(long, 1)), Reply::Refused(Refusal::TooLong { .. })));
+    let long = ServicePoint { data: "x".repeat(MAP_ROW_BYTES_MAX), ..forecast() };
+    assert!(matches!(metadata.ask(advertise(long, 100, 1)), Reply::Refused(Refusal::TooLong { .. })));
     let own = metadata.sessions()[0].clone();
-    assert!(matches!(metadata.ask(advertise(own, 1)), Reply::Refused(Refusal::ProviderTaken { .. })));
+    assert!(matches!(metadata.ask(advertise(own, 100, 1)), Reply::Refused(Refusal::ProviderTaken { .. })));
 }
 
 #[test]
 fn the_state_with_a_map_survives_its_bytes() {
     let mut metadata = Metadata::of(2);
-    metadata.ask(advertise(forecast(100), 10));
+    metadata.ask(advertise(forecast(), 100, 10));
     metadata.shape(ServiceChange { new_epoch: Some(vec![MapCommand::Refetch]), ..ServiceChange::default() });
     let state = &metadata.state;
     assert_eq!(ClusterState::decode(state.facts.clone(), &state.encode()).as_ref(), Ok(state));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use anyport_protocol::limits::{MAP_POINTS_MAX, MAP_ROW_BYTES_MAX};
 use anyport_protocol::map::{
-    Bucket, Host, Map, MapCommand, PointKey, Policy, ProviderId, ServiceId, ServicePoint, Sphere, SphereEpoch, Validity,
+    Bucket, Host, Map, MapCommand, PointKey, Policy, ProviderId, ServiceId, ServicePoint, Sphere, SphereEpoch,
 };
 use anyport_protocol::{BrokerId, WallMs};
 use serde::{Deserialize, Serialize};
@@ -27,8 +27,15 @@ pub struct MapState {
     pub revision: u64,
     /// How operators shaped services of this cluster; a service without a rule is as by default.
     pub rules: BTreeMap<ServiceId, ServiceRule>,
-    pub advertised: BTreeMap<PointKey, ServicePoint>,
+    pub advertised: BTreeMap<PointKey, Advertised>,
     pub selection: Selection,
+}
+
+/// A row of somebody else's, for a time. That it is made longer again and again is no change of the map, so no client is told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Advertised {
+    pub point: ServicePoint,
+    pub until: WallMs,
 }
 
 /// Of one service of the cluster.
@@ -75,7 +82,7 @@ impl ClusterState {
             let of_service = |service| self.point_of(ServiceId::known(service), &provider, record, &host, facts);
             Some(ServiceId::OF_A_BROKER.map(of_service))
         });
-        of_brokers.flatten().chain(self.map.advertised.values().cloned()).collect()
+        of_brokers.flatten().chain(self.map.advertised.values().map(|advertised| advertised.point.clone())).collect()
     }
 
     fn point_of(
@@ -156,6 +163,7 @@ impl ClusterState {
         &mut self,
         facts: &ClusterFacts,
         point: &ServicePoint,
+        until: WallMs,
         now: WallMs,
     ) -> Result<Reply, Refusal> {
         let bytes = Map::new(0, [point.clone()]).encode().len();
@@ -166,14 +174,14 @@ impl ClusterState {
             return Err(Refusal::ProviderTaken { provider: point.sphere.provider.clone() });
         }
         // What is over leaves with whatever comes.
-        self.map.advertised.retain(|_, other| !is_over(&other.valid, now));
+        self.map.advertised.retain(|_, other| other.until > now);
         let key = point.key();
         let rows = self.map.advertised.len();
         let limit = MAP_POINTS_MAX / 2;
         if rows >= limit && !self.map.advertised.contains_key(&key) {
             return Err(Refusal::MapFull { rows, limit });
         }
-        self.map.advertised.insert(key, point.clone());
+        self.map.advertised.insert(key, Advertised { point: point.clone(), until });
         Ok(Reply::Done)
     }
 
@@ -183,13 +191,9 @@ impl ClusterState {
     }
 
     pub(super) fn expire(&mut self, now: WallMs) -> Result<Reply, Refusal> {
-        self.map.advertised.retain(|_, point| !is_over(&point.valid, now));
+        self.map.advertised.retain(|_, advertised| advertised.until > now);
         Ok(Reply::Done)
     }
-}
-
-fn is_over(valid: &Validity, now: WallMs) -> bool {
-    valid.until.is_some_and(|until| until <= now)
 }
 
 /// What an operator wants of a service; what is none stays.
