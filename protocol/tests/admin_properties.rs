@@ -1,11 +1,12 @@
 //! Whatever an operator and a broker say, they say after the wire; cut short it says nothing. And the largest answer fits a frame.
 
 use anyport_protocol::limits::{FRAME_BYTES_MAX, PARTITIONS_MAX};
+use anyport_protocol::map::{MapCommand, Policy, Selection, ServiceId};
 use anyport_protocol::message::HEADER_BYTES;
 use anyport_protocol::message::admin::{
     AdminAnswer, AdminQuestion, BrokerStatus, ClusterStatus, ClusterStatusQuestion, Done, DrainQuestion, GroupName,
     GroupRecovery, GroupStatus, RecoverPlan, RecoverPlanQuestion, RecoverQuestion, Refused, RemoveQuestion,
-    RemovedBroker, ReplicaRole, ReplicaState, ReplicaStatus, Survivor,
+    RemovedBroker, ReplicaRole, ReplicaState, ReplicaStatus, SelectQuestion, ShapeQuestion, Survivor,
 };
 use anyport_protocol::{BrokerId, ClusterId, Code, Fault, Offset, OffsetRange, PartitionId, ReplicaId, WallMs};
 use proptest::collection::vec;
@@ -130,6 +131,12 @@ fn question() -> impl Strategy<Value = AdminQuestion> {
         any::<u32>().prop_map(|broker| RemoveQuestion { broker: BrokerId(broker) }.into()),
         Just(RecoverPlanQuestion {}.into()),
         any::<String>().prop_map(|token| RecoverQuestion { token }.into()),
+        any::<(bool, Option<bool>)>().prop_map(|(begins, by_shard)| {
+            let new_epoch = begins.then(|| vec![MapCommand::Refetch, MapCommand::Wait { upto_ms: 7 }]);
+            let (service, policy) = (ServiceId::known(ServiceId::SESSION), Some(Policy::Nearest));
+            ShapeQuestion { service, policy, by_shard, new_epoch }.into()
+        }),
+        any::<u16>().prop_map(|at_most| SelectQuestion { selection: Selection::LeastLoaded { at_most } }.into()),
     ]
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyport_protocol::message::admin::{
     AdminAnswer, AdminQuestion, ClusterStatus, DrainQuestion, RecoverPlan, RecoverQuestion, RemoveQuestion,
+    SelectQuestion, ShapeQuestion,
 };
 use anyport_protocol::message::admin::{Done, Refused};
 use anyport_protocol::message::{DecodeError, FrameHeader};
@@ -31,6 +32,10 @@ pub trait AdminAnswers: fmt::Debug + Send + Sync + 'static {
     fn recover_plan(&self) -> BoxFuture<'_, Result<RecoverPlan, Fault>>;
 
     fn recover(&self, question: RecoverQuestion) -> BoxFuture<'_, Result<(), Fault>>;
+
+    fn shape(&self, question: ShapeQuestion) -> BoxFuture<'_, Result<(), Fault>>;
+
+    fn select(&self, question: SelectQuestion) -> BoxFuture<'_, Result<(), Fault>>;
 }
 
 /// Serves one stream of an operator: a question, its answer.
@@ -78,6 +83,8 @@ async fn ask(answers: &dyn AdminAnswers, question: AdminQuestion) -> Result<Admi
         AdminQuestion::RemoveQuestion(question) => answers.remove(question).await.map(done),
         AdminQuestion::RecoverPlanQuestion(_) => answers.recover_plan().await.map(AdminAnswer::from),
         AdminQuestion::RecoverQuestion(question) => answers.recover(question).await.map(done),
+        AdminQuestion::ShapeQuestion(question) => answers.shape(question).await.map(done),
+        AdminQuestion::SelectQuestion(question) => answers.select(question).await.map(done),
     }
 }
 
@@ -121,6 +128,14 @@ mod tests {
 
         fn recover(&self, _question: RecoverQuestion) -> BoxFuture<'_, Result<(), Fault>> {
             Box::pin(async { Err(Fault::new(Code::StalePlan, "there was none")) })
+        }
+
+        fn shape(&self, _question: ShapeQuestion) -> BoxFuture<'_, Result<(), Fault>> {
+            Box::pin(async { Err(Fault::new(Code::BadMap, "no such service")) })
+        }
+
+        fn select(&self, _question: SelectQuestion) -> BoxFuture<'_, Result<(), Fault>> {
+            Box::pin(async { Ok(()) })
         }
     }
 

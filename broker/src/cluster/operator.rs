@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyport_protocol::message::admin::{ClusterStatus, DrainQuestion, RecoverPlan, RecoverQuestion, RemoveQuestion};
+use anyport_protocol::message::admin::{
+    ClusterStatus, DrainQuestion, RecoverPlan, RecoverQuestion, RemoveQuestion, SelectQuestion, ShapeQuestion,
+};
 use anyport_protocol::{BrokerId, Code, Fault};
 use anyport_storage::Store;
-use anyport_storage::metadata::{ClusterState, Command, Refusal, Reply};
+use anyport_storage::metadata::{ClusterState, Command, Refusal, Reply, ServiceChange};
 use futures_util::future::{BoxFuture, join_all};
 use serde::de::DeserializeOwned;
 use tokio::sync::{Notify, watch};
@@ -87,6 +89,7 @@ fn told(refusal: &Refusal) -> Fault {
         }
         // Who answers is that broker.
         Refusal::LastBroker { broker } => Fault::new(Code::BrokerNotAway, text).with_value(u64::from(broker.0)),
+        Refusal::NotOfBrokers { .. } => Fault::new(Code::BadMap, text),
         Refusal::NotCreated => Fault::new(Code::NotReady, text),
         // The others are about who is to have which replica, as whoever asked has seen it before.
         _ => Fault::new(Code::StalePlan, text),
@@ -115,6 +118,15 @@ impl AdminAnswers for Operator {
             }
             self.change(Command::Remove { broker, now: clock::wall() }).await
         })
+    }
+
+    fn shape(&self, question: ShapeQuestion) -> BoxFuture<'_, Result<(), Fault>> {
+        let ShapeQuestion { service, policy, by_shard, new_epoch } = question;
+        Box::pin(self.change(Command::Shape { service, change: ServiceChange { policy, by_shard, new_epoch } }))
+    }
+
+    fn select(&self, question: SelectQuestion) -> BoxFuture<'_, Result<(), Fault>> {
+        Box::pin(self.change(Command::Select { selection: question.selection }))
     }
 
     fn recover_plan(&self) -> BoxFuture<'_, Result<RecoverPlan, Fault>> {

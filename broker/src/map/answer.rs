@@ -4,9 +4,8 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use anyport_protocol::WallMs;
-use anyport_protocol::map::{Map, ServiceId, ServicePoint};
+use anyport_protocol::map::{Map, Selection, ServiceId, ServicePoint};
 use anyport_protocol::message::{GetMap, MapAnswer};
-use anyport_storage::metadata::Selection;
 
 use super::history::{History, Revision};
 

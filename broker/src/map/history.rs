@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use anyport_protocol::map::Map;
-use anyport_storage::metadata::{ClusterState, Selection};
+use anyport_protocol::map::{Map, Selection};
+use anyport_storage::metadata::ClusterState;
 
 /// Revisions kept. Whoever has an older one is told the whole map, which is small.
 const KEPT: usize = 64;

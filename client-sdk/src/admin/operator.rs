@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyport_protocol::map::Selection;
 use anyport_protocol::message::admin::{
     AdminAnswer, AdminQuestion, ClusterStatus, ClusterStatusQuestion, DrainQuestion, RecoverPlan, RecoverPlanQuestion,
-    RecoverQuestion, RemoveQuestion,
+    RecoverQuestion, RemoveQuestion, SelectQuestion, ShapeQuestion,
 };
 use anyport_protocol::{BrokerId, Fault};
 
@@ -86,6 +87,16 @@ impl Operator {
     /// Does what the plan says. What only the lost replicas had is given up.
     pub async fn recover(&self, plan: &RecoverPlan) -> Result<(), OperatorError> {
         self.change(RecoverQuestion { token: plan.token.clone() }).await
+    }
+
+    /// Changes how clients see a service of the brokers.
+    pub async fn shape(&self, question: ShapeQuestion) -> Result<(), OperatorError> {
+        self.change(question).await
+    }
+
+    /// Tells clients this part of the map from now on.
+    pub async fn select(&self, selection: Selection) -> Result<(), OperatorError> {
+        self.change(SelectQuestion { selection }).await
     }
 
     async fn change(&self, question: impl Into<AdminQuestion>) -> Result<(), OperatorError> {

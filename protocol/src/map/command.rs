@@ -1,5 +1,8 @@
 //! What a client is told to do about a change. Commands are done in their order; one that a client does not know is reported and skipped.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use super::names::Host;
@@ -46,6 +49,36 @@ impl MapCommand {
     }
 }
 
+impl fmt::Display for MapCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wait { upto_ms } => write!(f, "wait={upto_ms}"),
+            Self::MoveTo { host } => write!(f, "move-to={}", host.address()),
+            other => f.write_str(other.name()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a command is refetch, drop-state, resubscribe, wait=MILLISECONDS or move-to=ADDRESS; this one is {0:?}")]
+pub struct BadCommand(String);
+
+impl FromStr for MapCommand {
+    type Err = BadCommand;
+
+    fn from_str(text: &str) -> Result<Self, BadCommand> {
+        let bad = || BadCommand(text.to_owned());
+        match text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value))) {
+            ("refetch", None) => Ok(Self::Refetch),
+            ("drop-state", None) => Ok(Self::DropState),
+            ("resubscribe", None) => Ok(Self::Resubscribe),
+            ("wait", Some(value)) => value.parse().map(|upto_ms| Self::Wait { upto_ms }).map_err(|_| bad()),
+            ("move-to", Some(value)) => value.parse().map(|host| Self::MoveTo { host }).map_err(|_| bad()),
+            _ => Err(bad()),
+        }
+    }
+}
+
 impl From<Wire> for MapCommand {
     fn from(wire: Wire) -> Self {
         match (wire.name.as_str(), wire.millis, wire.host) {
@@ -73,6 +106,17 @@ impl From<MapCommand> for Wire {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_survives_its_text() {
+        let move_to = MapCommand::MoveTo { host: "b.example:1".parse().expect("good") };
+        for command in [MapCommand::Refetch, MapCommand::DropState, MapCommand::Wait { upto_ms: 5 }, move_to] {
+            assert_eq!(command.to_string().parse(), Ok(command));
+        }
+        for bad in ["dance", "wait", "wait=long", "refetch=1", "move-to=nowhere"] {
+            assert!(bad.parse::<MapCommand>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_command_of_a_later_version_is_known_by_name() {

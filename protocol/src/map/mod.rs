@@ -11,6 +11,7 @@ pub mod codec;
 pub mod command;
 pub mod names;
 pub mod point;
+pub mod selection;
 pub mod table;
 
 pub use bucket::Bucket;
@@ -18,4 +19,5 @@ pub use codec::{Encoding, MapError, NotShared};
 pub use command::MapCommand;
 pub use names::{BadMapName, Host, ProviderId, ServiceId, ServiceVersion};
 pub use point::{PointKey, Policy, ServicePoint, Sphere, SphereEpoch, Validity};
+pub use selection::Selection;
 pub use table::{Map, MapDelta, UnknownRevision};

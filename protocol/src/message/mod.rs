@@ -150,7 +150,7 @@ messages! {
 
 use admin::{
     ClusterStatus, ClusterStatusQuestion, Done, DrainQuestion, RecoverPlan, RecoverPlanQuestion, RecoverQuestion,
-    RemoveQuestion,
+    RemoveQuestion, SelectQuestion, ShapeQuestion,
 };
 
 messages! {
@@ -161,6 +161,8 @@ messages! {
         203 RemoveQuestion,
         204 RecoverPlanQuestion,
         205 RecoverQuestion,
+        206 ShapeQuestion,
+        207 SelectQuestion,
     }
 }
 

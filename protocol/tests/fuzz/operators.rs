@@ -1,9 +1,10 @@
 //! One of everything that operators and brokers say to each other, and what follows from a status.
 
+use anyport_protocol::map::{MapCommand, Policy, Selection, ServiceId};
 use anyport_protocol::message::admin::{
     AdminAnswer, AdminQuestion, BrokerStatus, ClusterStatus, ClusterStatusQuestion, Done, DrainQuestion, GroupName,
     GroupRecovery, GroupStatus, RecoverPlan, RecoverPlanQuestion, RecoverQuestion, RemoveQuestion, RemovedBroker,
-    ReplicaRole, ReplicaState, ReplicaStatus, Survivor,
+    ReplicaRole, ReplicaState, ReplicaStatus, SelectQuestion, ShapeQuestion, Survivor,
 };
 use anyport_protocol::{BrokerId, ClusterId, Offset, OffsetRange, PartitionId, ReplicaId, WallMs};
 
@@ -24,12 +25,20 @@ pub fn look_at(answer: &AdminAnswer) {
 }
 
 pub fn one_of_each() -> Vec<Vec<u8>> {
-    let questions: [AdminQuestion; 5] = [
+    let questions: [AdminQuestion; 7] = [
         ClusterStatusQuestion {}.into(),
         DrainQuestion { broker: BrokerId(2), draining: true }.into(),
         RemoveQuestion { broker: BrokerId(2) }.into(),
         RecoverPlanQuestion {}.into(),
         RecoverQuestion { token: "of the plan".into() }.into(),
+        ShapeQuestion {
+            service: ServiceId::known(ServiceId::SESSION),
+            policy: Some(Policy::Sticky),
+            by_shard: Some(true),
+            new_epoch: Some(vec![MapCommand::Wait { upto_ms: 7 }]),
+        }
+        .into(),
+        SelectQuestion { selection: Selection::LeastLoaded { at_most: 7 } }.into(),
     ];
     let answers: [AdminAnswer; 3] = [status().into(), Done {}.into(), plan().into()];
     let questions = questions.into_iter().map(|question| frame(|out| question.encode(7, out)));

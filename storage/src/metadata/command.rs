@@ -3,13 +3,13 @@
 //!
 //! Bytes as in `encoding.rs`: `{ "Create": { "cluster": bin16, "partitions": ... } }`.
 
-use anyport_protocol::map::{PointKey, ProviderId, ServiceId, ServicePoint};
+use anyport_protocol::map::{PointKey, ProviderId, Selection, ServiceId, ServicePoint};
 use anyport_protocol::{BrokerId, LogEpoch, Offset, ReplicaId, WallMs};
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{self, FormatError};
 use super::facts::ClusterFacts;
-use super::service_map::{Selection, ServiceChange};
+use super::service_map::ServiceChange;
 use super::state::{Assignment, EpochBegan};
 use crate::group::GroupId;
 

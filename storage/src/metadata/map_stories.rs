@@ -1,7 +1,7 @@
 //! How the map follows the metadata, one story each, on plain values.
 
 use anyport_protocol::limits::MAP_ROW_BYTES_MAX;
-use anyport_protocol::map::{Map, MapCommand, Policy, ServiceId, ServicePoint, Sphere, SphereEpoch};
+use anyport_protocol::map::{Map, MapCommand, Policy, Selection, ServiceId, ServicePoint, Sphere, SphereEpoch};
 use anyport_protocol::{BrokerId, WallMs};
 
 use super::stories::{Metadata, announce};

@@ -33,6 +33,6 @@ pub use decide::decide;
 pub use encoding::FormatError;
 pub use facts::{ClusterFacts, Timing};
 pub use machine::MetadataMachine;
-pub use service_map::{Advertised, MapState, Selection, ServiceChange, ServiceRule};
+pub use service_map::{Advertised, MapState, ServiceChange, ServiceRule};
 pub use snapshot::{BadMetadataSnapshot, MetadataSnapshot};
 pub use state::{Assignment, BrokerRecord, ClusterState, EpochBegan};

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use anyport_protocol::limits::{MAP_POINTS_MAX, MAP_ROW_BYTES_MAX};
 use anyport_protocol::map::{
-    Bucket, Host, Map, MapCommand, PointKey, Policy, ProviderId, ServiceId, ServicePoint, Sphere, SphereEpoch,
+    Bucket, Host, Map, MapCommand, PointKey, Policy, ProviderId, Selection, ServiceId, ServicePoint, Sphere,
+    SphereEpoch,
 };
 use anyport_protocol::{BrokerId, WallMs};
 use serde::{Deserialize, Serialize};
@@ -47,19 +48,6 @@ pub struct ServiceRule {
     pub policy: Policy,
     /// Whether a broker is preferred for the clients whose registry shards it is to lead.
     pub by_shard: bool,
-}
-
-/// What of the map a client is given.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Selection {
-    #[default]
-    Full,
-    /// The service it asks for, and what carries the map itself.
-    Target,
-    /// Of each service only what is in its zone, if there is anything.
-    NearestZone,
-    /// Of each service only so many, the least loaded.
-    LeastLoaded { at_most: u16 },
 }
 
 impl MapState {

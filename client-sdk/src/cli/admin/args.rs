@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::super::args::EXIT_CODES;
+use crate::protocol::map::{MapCommand, Policy, Selection, ServiceId};
 
 /// Form, watch and change a cluster of brokers.
 #[derive(Debug, Args)]
@@ -23,6 +24,58 @@ pub(super) enum AdminVerb {
     Drain(Drain),
     Remove(Remove),
     Recover(Recover),
+    Map(AdminMap),
+}
+
+/// Change how clients see the services of the brokers. All clients that are connected follow at once, others when they come.
+#[derive(Debug, Args)]
+pub(super) struct AdminMap {
+    #[command(subcommand)]
+    pub(super) verb: AdminMapVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AdminMapVerb {
+    /// What of the map clients are told: full, target, nearest-zone or least-loaded=N.
+    #[command(after_help = EXIT_CODES)]
+    Select {
+        #[arg(value_name = "SELECTION")]
+        selection: Selection,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// How clients choose a broker: weighted-random, two-choices, nearest, sticky, or `score: EXPRESSION`.
+    #[command(after_help = EXIT_CODES)]
+    Policy {
+        #[arg(value_name = "SERVICE")]
+        service: ServiceId,
+        #[arg(value_name = "POLICY")]
+        policy: Policy,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Have clients prefer the broker that leads their part of the registry, which saves a hop between brokers.
+    #[command(after_help = EXIT_CODES)]
+    ByShard {
+        #[arg(value_name = "SERVICE")]
+        service: ServiceId,
+        /// No longer.
+        #[arg(long)]
+        off: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Begin an epoch: every client does these things, in order.
+    #[command(after_help = EXIT_CODES)]
+    Epoch {
+        #[arg(value_name = "SERVICE")]
+        service: ServiceId,
+        /// refetch, drop-state, resubscribe, wait=MILLISECONDS (up to so many, at random) or move-to=ADDRESS.
+        #[arg(value_name = "COMMAND", required = true)]
+        commands: Vec<MapCommand>,
+        #[command(flatten)]
+        reach: Reach,
+    },
 }
 
 /// Whom to ask, and as whom.

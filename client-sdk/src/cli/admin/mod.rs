@@ -5,6 +5,7 @@ mod certificates;
 mod change;
 mod draining;
 mod health;
+mod map;
 mod recover;
 mod status;
 
@@ -23,6 +24,7 @@ pub(super) async fn run(common: &Common, admin: Admin) -> Result<Exit, Failure> 
         AdminVerb::Status(options) => status::run(common, options).await,
         AdminVerb::Drain(options) => change::drain(common, options).await,
         AdminVerb::Remove(options) => change::remove(common, options).await,
+        AdminVerb::Map(options) => map::run(common, options).await,
         AdminVerb::Recover(options) => recover::run(common, options).await,
     }
 }

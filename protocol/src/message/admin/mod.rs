@@ -4,6 +4,7 @@
 //! comes back. Bodies are MessagePack maps with named fields, as on a client's control stream. [`AdminQuestion`] and [`AdminAnswer`]
 //! list what can be said; a question that a broker does not know is refused by name and version.
 
+mod map;
 mod recovery;
 mod status;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::BrokerId;
 
+pub use map::{SelectQuestion, ShapeQuestion};
 pub use recovery::{GroupRecovery, RecoverPlan, RecoverPlanQuestion, RecoverQuestion, Survivor};
 pub use status::{
     BrokerStatus, ClusterStatus, ClusterStatusQuestion, GroupName, GroupStatus, RemovedBroker, ReplicaRole,
