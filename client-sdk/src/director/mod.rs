@@ -118,9 +118,10 @@ impl Director {
         Some((&other.address, self.met.attempt_timeout(&other.address)))
     }
 
-    /// How long an attempt at the present server may take.
-    pub fn attempt_timeout(&self) -> Duration {
-        self.met.attempt_timeout(&self.present)
+    /// How long an attempt at the present server may take: no longer than until another server expects us.
+    pub fn attempt_timeout(&self, now: Instant) -> Duration {
+        let patience = self.met.attempt_timeout(&self.present);
+        self.place_elsewhere(now).map_or(patience, |place| patience.min(place))
     }
 
     /// The client has been registered, or has logged in as this one.
@@ -161,8 +162,8 @@ impl Director {
     }
 
     /// Moves on from a server that did not answer, was lost, or sends us away, perhaps for a time that it names. Returns how long all
-    /// are to be left alone, if it is time to wait: if every server has failed since the last wait; with a map also if two have named a
-    /// time for us to come. The server is then the one to try after the wait.
+    /// are to be left alone, if it is time to wait: if every server has failed since the last wait; with a map also if enough have named a
+    /// time for us to come, or one a time that is near. The server is then the one to try after the wait.
     pub fn handle_failure(&mut self, wait: Option<Duration>, now: Instant) -> Option<Duration> {
         let chance = self.random.random();
         self.met.handle_failure(&self.present, wait, now, chance);
@@ -173,7 +174,7 @@ impl Director {
             Some(round) => round,
             None => self.begin_round_here(now),
         };
-        round.handle_failure(wait, was_served);
+        round.handle_failure(&self.present, wait, was_served, now);
         if self.chart.is_none() {
             return self.go_on_by_seeds(round);
         }
@@ -195,20 +196,35 @@ impl Director {
     }
 
     fn go_on_by_map(&mut self, mut round: Round, now: Instant) -> Option<Duration> {
-        if !round.has_offers_enough()
+        if !round.is_enough(now)
             && let Some(next) = round.take_next(|address| self.met.open_until(address, now).is_none())
         {
             self.present = next;
             self.round = Some(round);
             return None;
         }
-        let open_until = |address: &str| self.met.open_until(address, now).unwrap_or(now);
-        let first =
-            round.passed().iter().map(|candidate| candidate.address.as_str()).min_by_key(|address| open_until(address));
-        let address = first.unwrap_or(&self.present).to_owned();
-        let wait = open_until(&address) - now;
+        let (until, address) = match round.place() {
+            // There somebody answers; who does not answer may be tried another time.
+            Some(place) => place.clone(),
+            None => self.first_to_close(&round, now),
+        };
+        let wait = until.saturating_duration_since(now);
         self.present = address;
         Some(wait)
+    }
+
+    fn first_to_close(&self, round: &Round, now: Instant) -> (Instant, String) {
+        let open_until = |address: &str| self.met.open_until(address, now).unwrap_or(now);
+        let passed = round.passed().iter().map(|candidate| (open_until(&candidate.address), &candidate.address));
+        let first = passed.min_by_key(|(until, _)| *until);
+        first.map_or_else(|| (now, self.present.clone()), |(until, address)| (until, address.clone()))
+    }
+
+    /// In what time another server has told us to come. Say so to the present one: a queue in which we would stand longer should not keep
+    /// a place for us.
+    pub fn place_elsewhere(&self, now: Instant) -> Option<Duration> {
+        let (place, _) = self.round.as_ref()?.place()?;
+        Some(place.saturating_duration_since(now))
     }
 
     /// The server has done what was asked of it.

@@ -11,9 +11,10 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::score::{self, Scored};
 
-/// A load is seconds old and everybody reads the same one. Who took a smaller difference for a reason would send a whole fleet to the one
-/// broker that had a handful of clients less.
-const LOAD_NOTICEABLE: u16 = 50;
+/// The difference of loads at which the less loaded of two is surely taken; at smaller ones it is taken the more often the larger they are.
+/// A load is seconds old, and everybody reads the same one. Were every difference decisive, a whole fleet that has lost its broker would
+/// queue before the few that had a handful of clients less.
+const LOAD_DECISIVE: u16 = 1000;
 
 /// A row, and what this client knows of it.
 #[derive(Clone, Debug)]
@@ -48,13 +49,13 @@ impl Chooser<'_> {
         shuffle_by_weight(rows, random);
         match policy {
             Policy::WeightedRandom => {}
-            Policy::TwoChoices => take_less_loaded_of_two(rows),
+            Policy::TwoChoices => take_less_loaded_of_two(rows, random),
             Policy::Nearest => self.sort_by_nearness(rows),
             Policy::Sticky => self.sort_by_rendezvous(rows),
             Policy::Score { expression } => {
                 fault = self.sort_by_score(rows, &expression).err();
                 if fault.is_some() {
-                    take_less_loaded_of_two(rows);
+                    take_less_loaded_of_two(rows, random);
                 }
             }
         }
@@ -112,13 +113,13 @@ fn sort_by_value(rows: &mut [Row<'_>], value: impl Fn(&Row<'_>) -> f64) {
     rows.sort_by(|one, other| value(one).total_cmp(&value(other)));
 }
 
-/// Each place goes to the less loaded of the next two that were drawn; the other one is compared with the draw after.
-fn take_less_loaded_of_two(rows: &mut [Row<'_>]) {
-    for next in 1..rows.len() {
-        let is_better = rows[next].point.load.saturating_add(LOAD_NOTICEABLE) <= rows[next - 1].point.load;
-        if is_better {
-            rows.swap(next - 1, next);
-        }
+/// The first place goes to one of the first two that were drawn, rather to the less loaded. The rest stay as drawn: who is sent on by a busy
+/// broker needs one with a short queue, and that is none that draws everybody.
+fn take_less_loaded_of_two(rows: &mut [Row<'_>], random: &mut SmallRng) {
+    if let [first, second, ..] = rows
+        && random.random_range(0..LOAD_DECISIVE) < first.point.load.saturating_sub(second.point.load)
+    {
+        std::mem::swap(first, second);
     }
 }
 

@@ -1,12 +1,15 @@
 //! One round: everybody is tried at most once, in the order that was made when it began.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::candidate::{Candidate, Candidates, Why};
 
-/// A server that names a time has a queue, and has given us a place in it. A second one may have a shorter queue; asking all of them
-/// would only make every queue longer.
-const OFFERS_MAX: u32 = 2;
+/// A server that names a time has a queue, and has given us a place in it. Another may have a shorter one: with the best of three places
+/// hardly anybody waits longer than the rest. Asking all of them would be a storm of its own.
+const OFFERS_MAX: u32 = 3;
+
+/// Asking another server takes a few round trips. A place in the queue that comes about as soon is taken.
+const SOON: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(super) struct Round {
@@ -15,6 +18,8 @@ pub(super) struct Round {
     next: usize,
     is_begun: bool,
     offers: u32,
+    /// The soonest time at which a server has told us to come, and which one.
+    place: Option<(Instant, String)>,
     /// The longest that a server has asked to be left alone.
     longest_wait: Duration,
     /// What was wrong with a score expression.
@@ -28,7 +33,7 @@ impl Round {
         let mut order = list;
         order.retain(|other| other.address != present.address);
         order.insert(0, present);
-        Self { order, next: 1, is_begun: false, offers: 0, longest_wait: Duration::ZERO, fault }
+        Self { order, next: 1, is_begun: false, offers: 0, place: None, longest_wait: Duration::ZERO, fault }
     }
 
     /// All, in the order in which they are tried.
@@ -56,14 +61,23 @@ impl Round {
     }
 
     /// A server that has served us and names a time says when it is back, and nothing of a queue.
-    pub(super) fn handle_failure(&mut self, wait: Option<Duration>, was_served: bool) {
+    pub(super) fn handle_failure(&mut self, server: &str, wait: Option<Duration>, was_served: bool, now: Instant) {
         self.is_begun = true;
         self.longest_wait = self.longest_wait.max(wait.unwrap_or_default());
-        self.offers += u32::from(wait.is_some() && !was_served);
+        if let Some(wait) = wait.filter(|_| !was_served) {
+            self.offers += 1;
+            let place = (now + wait, server.to_owned());
+            self.place = self.place.take().into_iter().chain([place]).min();
+        }
     }
 
-    pub(super) fn has_offers_enough(&self) -> bool {
-        self.offers >= OFFERS_MAX
+    pub(super) fn place(&self) -> Option<&(Instant, String)> {
+        self.place.as_ref()
+    }
+
+    /// Whether to wait for the place that we have.
+    pub(super) fn is_enough(&self, now: Instant) -> bool {
+        self.offers >= OFFERS_MAX || self.place().is_some_and(|(at, _)| *at <= now + SOON)
     }
 
     /// These are tried next, unless they were tried already.

@@ -125,13 +125,13 @@ fn the_others_are_named_in_the_order_in_which_they_would_be_tried() {
 fn attempts_at_a_silent_server_get_more_time_up_to_a_limit() {
     let now = Instant::now();
     let mut director = director(&["a"]);
-    assert_eq!(director.attempt_timeout(), ATTEMPT_MIN);
+    assert_eq!(director.attempt_timeout(now), ATTEMPT_MIN);
     for _ in 0..100 {
         assert!(director.handle_failure(None, now).is_some());
     }
-    assert_eq!(director.attempt_timeout(), ATTEMPT_MAX);
+    assert_eq!(director.attempt_timeout(now), ATTEMPT_MAX);
     director.handle_success(now);
-    assert_eq!(director.attempt_timeout(), ATTEMPT_MIN);
+    assert_eq!(director.attempt_timeout(now), ATTEMPT_MIN);
 }
 
 #[test]
@@ -231,12 +231,12 @@ fn weights_share_clients_out() {
 }
 
 #[test]
-fn of_two_choices_the_less_loaded_is_taken_if_the_difference_is_worth_it() {
+fn of_two_choices_the_less_loaded_is_taken_the_more_surely_the_larger_the_difference() {
     let row = |address: &str, load| ServicePoint { load, ..point(address) };
-    let clear = first_choices(&[row("a:1", 500), row("b:1", 450)], |_, _| {});
-    assert_eq!(clear, BTreeMap::from([("b:1".to_owned(), 1000)]));
-    let noise = first_choices(&[row("a:1", 500), row("b:1", 451)], |_, _| {});
-    assert!((450..550).contains(&noise["b:1"]), "{noise:?}");
+    let with = |load| first_choices(&[row("a:1", load), row("b:1", 0)], |_, _| {})["b:1"];
+    assert_eq!(with(1000), 1000);
+    assert!((720..780).contains(&with(500)), "{}", with(500));
+    assert!((480..540).contains(&with(20)), "noise sends no fleet anywhere: {}", with(20));
 }
 
 #[test]
@@ -330,10 +330,49 @@ fn when_all_are_left_alone_it_waits_for_the_one_that_is_first_to_be_tried_again(
     director.prefer("a:1");
     assert_eq!(director.handle_failure(Some(SECOND * 3), now), AT_ONCE);
     assert_eq!(director.server(), "b:1");
-    assert_eq!(director.handle_failure(Some(SECOND * 2), now), Some(SECOND * 2), "two places are enough");
-    assert_eq!(director.server(), "b:1");
-    director.handle_success(now + SECOND * 2);
-    assert!(director.explain(now + SECOND * 2)[0].left_alone.is_none());
+    assert_eq!(director.handle_failure(None, now), AT_ONCE, "not in the map, but there is time");
+    assert_eq!(director.server(), "seed:1");
+    assert_eq!(director.handle_failure(None, now), Some(SECOND * 3), "there somebody is");
+    assert_eq!(director.server(), "a:1");
+    director.handle_success(now + SECOND * 3);
+    assert!(director.explain(now + SECOND * 3)[0].left_alone.is_none());
+    let mut silent = mapped(1, [point("a:1")], now);
+    assert_eq!(silent.handle_failure(None, now), AT_ONCE);
+    let wait = silent.handle_failure(None, now).expect("all have failed");
+    assert!(wait < Duration::from_millis(500), "a breaker's first time, at random: {wait:?}");
+    assert!(silent.met.open_until(silent.server(), now).is_none_or(|until| until - now == wait));
+}
+
+#[test]
+fn who_has_a_place_in_a_queue_looks_for_a_sooner_one_but_never_misses_it() {
+    let now = Instant::now();
+    let rows = ["a:1", "b:1", "c:1", "d:1"].map(point);
+    let asked = |waits: &[Option<u32>]| {
+        let mut director = mapped(1, rows.clone(), now);
+        director.handle_failure(None, now);
+        let mut wait = AT_ONCE;
+        let servers: Vec<_> = waits
+            .iter()
+            .map(|named| {
+                let server = director.server().to_owned();
+                wait = director.handle_failure(named.map(|seconds| SECOND * seconds), now);
+                server
+            })
+            .collect();
+        let nth = servers.iter().position(|server| server == director.server());
+        (nth, wait, director)
+    };
+    let (nth, wait, director) = asked(&[Some(4)]);
+    assert_eq!((nth, wait), (None, AT_ONCE), "another is asked");
+    assert_eq!(director.place_elsewhere(now + SECOND), Some(SECOND * 3), "and told");
+    assert_eq!(director.attempt_timeout(now + SECOND * 3), SECOND, "and has no more time than that");
+    let (nth, wait, director) = asked(&[Some(4), Some(3), Some(5)]);
+    assert_eq!((nth, wait), (Some(1), Some(SECOND * 3)), "the soonest of three");
+    assert_eq!(director.place_elsewhere(now), None, "it is going there");
+    let (nth, wait, _) = asked(&[Some(4), None]);
+    assert_eq!((nth, wait), (None, AT_ONCE), "a silent one has cost no more than the time until then");
+    let (nth, wait, _) = asked(&[None, Some(0)]);
+    assert_eq!((nth, wait), (Some(1), Some(Duration::ZERO)), "a place so soon is taken");
 }
 
 #[test]

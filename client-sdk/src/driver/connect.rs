@@ -69,7 +69,7 @@ impl Driver {
             return Ok(written.map(|()| (connection, writer, reader)).map_err(ConnectError::from));
         }
         let (dialer, server) = (self.dialer.clone(), self.director.server().to_owned());
-        let limit = self.director.attempt_timeout();
+        let limit = self.director.attempt_timeout(Instant::now());
         let patience = if self.director.has_others(Instant::now()) { Patience::Short } else { Patience::Long };
         let attempt = dialer.connect(&server, &trust, patience, &flight, is_idempotent, limit);
         tokio::pin!(attempt);
