@@ -10,6 +10,7 @@ pub mod churn;
 pub mod demo;
 pub mod drive;
 pub mod fault_proxy;
+pub mod herd;
 pub mod oracle;
 pub mod raw;
 pub mod runner;

@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use anyport_loadtest::bench::{self, BenchArguments};
 use anyport_loadtest::churn::{self, ChurnArguments};
 use anyport_loadtest::fault_proxy::console::{self, ProxyArguments};
+use anyport_loadtest::herd::{self, HerdArguments};
 use clap::{Parser, Subcommand};
 
 /// Drives, measures and checks Anyport with real processes on this machine's loopback.
@@ -34,6 +35,8 @@ enum Command {
 enum Load {
     /// Three brokers, killed one after the other while clients roam between them.
     Churn(ChurnArguments),
+    /// A hundred thousand clients on virtual time: brokers and zones are lost, restarted and added, and all must find a place fast.
+    Herd(HerdArguments),
 }
 
 #[tokio::main]
@@ -42,6 +45,7 @@ async fn main() -> ExitCode {
     let clean = match Arguments::parse().command {
         Command::Demo => anyport_loadtest::demo::run().await,
         Command::Run(Load::Churn(arguments)) => churn::run(arguments).await,
+        Command::Run(Load::Herd(arguments)) => herd::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments).await.map(|()| true),
         Command::Proxy(arguments) => console::run(arguments).await.map(|()| true),
     };
