@@ -88,9 +88,11 @@ impl Driver {
                 Step::Refetch => self.push_get_map_since(0, now, out),
                 Step::Forget => {
                     self.spare = None;
-                    return Err(Ended::lost("a new epoch: state is dropped"));
+                    self.trust = None;
+                    return Err(Ended::Moved);
                 }
-                Step::Reopen => return Err(Ended::lost("a new epoch: the session is opened anew")),
+                // At the same broker: it has not failed.
+                Step::Reopen => return Err(Ended::Moved),
                 Step::MoveTo(server) => {
                     self.director.prefer(&server);
                     return Err(Ended::Moved);

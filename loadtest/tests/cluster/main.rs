@@ -9,6 +9,7 @@ mod forming;
 mod freezing;
 mod killing;
 mod lines;
+mod map;
 mod network;
 mod recovering;
 mod replacing;
