@@ -12,6 +12,7 @@ use clap::Parser;
 use crate::cluster::GroupOptions;
 use crate::partition::Retention;
 use crate::server::REGISTRY_SHARDS;
+use crate::session::ConnectionLimits;
 
 /// The Anyport broker: a publish/subscribe log that clients may leave and come back to.
 #[derive(Clone, Debug, Parser)]
@@ -74,6 +75,10 @@ pub struct Config {
     /// Below this much free space on the data disk publishes are refused, while all else goes on.
     #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
     pub free_space_min: u64,
+
+    /// Connections of clients, each about 40 KiB. More are refused; how near it is is this broker's load on the map.
+    #[arg(long, value_name = "N", default_value_t = ConnectionLimits::default().connections_max)]
+    pub connections_max: usize,
 
     /// The data folder is an older copy that was put back. For one start: clients that had come further are told what is gone.
     #[arg(long, conflicts_with = "cluster")]

@@ -139,7 +139,7 @@ pub async fn start(config: &Config, metrics: PrometheusHandle, lost: Option<Lost
 
     let http = http_listener.map(|listener| listener.serve(Arc::clone(&broker), https, HttpLimits::default()));
     let admin = Admin { metrics, healthy: healthy(&store), ready: groups.ready_probe() };
-    let limits = ConnectionLimits::default();
+    let limits = ConnectionLimits { connections_max: config.connections_max, ..ConnectionLimits::default() };
     let mut tasks = vec![
         tokio::spawn(keeping_map),
         tokio::spawn(map::expire(groups.metadata(), groups.state.clone(), stop_admin.clone())),
@@ -152,6 +152,8 @@ pub async fn start(config: &Config, metrics: PrometheusHandle, lost: Option<Lost
         let of = listener.clone();
         let load = move || map::thousandths(of.connections(), limits.connections_max);
         tasks.push(tokio::spawn(map::report_load(load, tell, stop_admin.clone())));
+        let handing_over = session::hand_over(Arc::clone(&broker), config.client_address(), stop_admin.clone());
+        tasks.push(tokio::spawn(handing_over));
     }
     Ok(Server { broker, store, groups, listener, http, stop_admin, tasks })
 }
@@ -201,7 +203,7 @@ impl Server {
         self.groups.leave_map().await;
         let reconnect_after_ms = 1000;
         if !self.broker.sessions.is_empty() {
-            self.broker.sessions.push_to_all(&Push::GoAway(GoAway { reconnect_after_ms }));
+            self.broker.sessions.push_to_all(&Push::GoAway(GoAway { reconnect_after_ms, ..GoAway::default() }));
             // A notice written at the moment its connection is closed would not be sent any more.
             tokio::time::sleep(NOTICE).await;
         }

@@ -71,7 +71,7 @@ async fn a_broker_that_sends_its_clients_away_is_left_at_once_for_another() -> R
     let client = scene.client().await?;
     let _subscription = client.subscribe(all()).await?;
     scene.arrives_at(0).await?;
-    scene.brokers[0].push(GoAway { reconnect_after_ms: 20_000 }).await?;
+    scene.brokers[0].push(GoAway { reconnect_after_ms: 20_000, ..GoAway::default() }).await?;
     let took = scene.arrives_at(1).await?;
     assert!(
         took < Duration::from_secs(2),

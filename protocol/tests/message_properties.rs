@@ -204,7 +204,12 @@ fn to_client() -> impl Strategy<Value = ToClient> {
             fault
         }
         .into()),
-        any::<u32>().prop_map(|reconnect_after_ms| GoAway { reconnect_after_ms }.into()),
+        any::<(u32, Option<String>, u32)>().prop_map(|(reconnect_after_ms, to, spread_over_ms)| GoAway {
+            reconnect_after_ms,
+            to,
+            spread_over_ms
+        }
+        .into()),
         Just(SessionClosed {}.into()),
     ]
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 const METRICS_UPKEEP: Duration = Duration::from_secs(5);
 
 /// There from the start, at zero: whoever watches them sees the first step of each, which for most is the one that matters.
-const COUNTERS: [&str; 13] = [
+const COUNTERS: [&str; 14] = [
     "anyport_stored_events_total",
     "anyport_void_entries_total",
     "anyport_live_events_total",
@@ -30,6 +30,7 @@ const COUNTERS: [&str; 13] = [
     "anyport_feed_gaps_total",
     "anyport_trims_total",
     "anyport_http_connections_refused_total",
+    "anyport_clients_handed_over_total",
     "anyport_connections_refused_total",
     "anyport_addresses_validated_total",
     "anyport_sessions_opened_total",

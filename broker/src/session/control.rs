@@ -235,7 +235,7 @@ impl Control {
     async fn on_health(&mut self) {
         let is_stuck = self.health.borrow_and_update().is_stuck();
         if is_stuck {
-            self.on_push(Push::GoAway(GoAway { reconnect_after_ms: STUCK_RETRY_MS })).await;
+            self.on_push(Push::GoAway(GoAway { reconnect_after_ms: STUCK_RETRY_MS, ..GoAway::default() })).await;
         }
     }
 

@@ -20,7 +20,7 @@ pub async fn begin_anew(broker: Arc<Broker>, mut state: watch::Receiver<Arc<Clus
         }
         let current = broker.epochs.current();
         if std::mem::replace(&mut known, current) < current {
-            broker.sessions.push_to_all(&Push::GoAway(GoAway { reconnect_after_ms: 0 }));
+            broker.sessions.push_to_all(&Push::GoAway(GoAway::default()));
         }
     }
 }

@@ -5,6 +5,7 @@
 //! arrive, so a client may send a whole opening in one flight; only acks are answered out of turn.
 
 mod ack;
+mod balance;
 mod connection;
 mod control;
 mod ended;
@@ -18,6 +19,7 @@ mod subscribe;
 mod table;
 mod touch;
 
+pub use balance::hand_over;
 pub use connection::{ConnectionLimits, serve};
 pub use ended::announce_ended;
 pub use epochs::begin_anew;

@@ -161,7 +161,7 @@ impl Control {
                 self.on_push(Push::TakenOver(TakenOver { epoch, nonce: Nonce([0; 16]) })).await;
             }
             // Subscriptions have come or gone that this broker did not know of. A session that is opened anew is told of all.
-            Ok(_) | Err(_) => self.on_push(Push::GoAway(GoAway { reconnect_after_ms: 0 })).await,
+            Ok(_) | Err(_) => self.on_push(Push::GoAway(GoAway::default())).await,
         }
     }
 

@@ -98,6 +98,13 @@ impl SessionTable {
         }
     }
 
+    /// To so many, or to all if there are not more: whoever comes first in a table that has no order.
+    pub fn push_to_some(&self, count: usize, away: &GoAway) {
+        for session in self.lock().values().take(count) {
+            let _ = session.pushes.try_send(Push::GoAway(away.clone()));
+        }
+    }
+
     /// Of the client's session that is live here.
     pub fn epoch(&self, client: ClientId) -> Option<SessionEpoch> {
         self.lock().get(&client).map(|session| session.epoch)

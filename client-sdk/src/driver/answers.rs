@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyport_protocol::message::{MapAnswer, SessionOpened, SubscriptionEnded, ToClient};
+use anyport_protocol::message::{GoAway, MapAnswer, SessionOpened, SubscriptionEnded, ToClient};
 use anyport_protocol::{Code, Fault, Incarnation, SessionEpoch};
 
 use super::session::{Active, Moves, Request, Session};
@@ -23,6 +23,8 @@ pub(super) enum Next {
     Map(MapAnswer),
     GoAway {
         after: Duration,
+        to: Option<String>,
+        spread: Duration,
     },
     SessionClosed,
     /// Leave this connection and try again, not before the time if one is named.
@@ -67,7 +69,9 @@ impl Session {
             (answer, Some(Request::Inquiry { id })) => self.on_inquiry_answered(id, answer),
             (ToClient::TakenOver(taken), None) if taken.nonce != self.nonce => self.on_taken_over(),
             (ToClient::GoAway(away), None) => {
-                Next::GoAway { after: Duration::from_millis(away.reconnect_after_ms.into()) }
+                let GoAway { reconnect_after_ms, to, spread_over_ms } = away;
+                let [after, spread] = [reconnect_after_ms, spread_over_ms].map(|ms| Duration::from_millis(ms.into()));
+                Next::GoAway { after, to, spread }
             }
             (ToClient::SubscriptionEnded(ended), None) if ended.fault.is(Code::SubscriptionRemoved) => {
                 self.on_removed(&ended)

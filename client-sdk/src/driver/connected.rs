@@ -11,7 +11,7 @@ use super::connect::Spare;
 use super::second::Second;
 use super::{Asked, Command, Driver, Link, Status};
 use crate::Error;
-use crate::net::{ConnectError, Connection, FrameReader, FrameWriter, StreamError};
+use crate::net::{ConnectError, Connection, FrameReader, FrameWriter, StreamError, check_server};
 
 /// Acks are saved locally at most so often; the broker has them long before, unless it cannot be reached.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
@@ -57,6 +57,8 @@ struct Serving {
     silence: Option<Silence>,
     /// Only where there is another server to go to.
     second: Option<Second>,
+    /// When the broker wants us to be gone, and where to.
+    sent_on: Option<(Instant, Option<String>)>,
 }
 
 struct Silence {
@@ -79,6 +81,7 @@ impl Driver {
             leaving: None,
             back_after: None,
             silence: None,
+            sent_on: None,
             second: self.director.has_others(Instant::now()).then(|| Second::new(Instant::now())),
         };
         let mut ended = self.serve_until_ended(&mut serving, connection, reader).await;
@@ -171,7 +174,16 @@ impl Driver {
         let save = self.session.is_dirty.then(|| self.saved_at + SAVE_EVERY);
         let silence = serving.silence.as_ref().map(|silence| silence.deadline);
         let second = serving.second.as_ref().and_then(|second| second.next_wake(connection));
-        self.session.next_wake().into_iter().chain(save).chain(silence).chain(second).chain(self.map_due()).min()
+        let sent_on = serving.sent_on.as_ref().map(|(at, _)| *at);
+        self.session
+            .next_wake()
+            .into_iter()
+            .chain(sent_on)
+            .chain(save)
+            .chain(silence)
+            .chain(second)
+            .chain(self.map_due())
+            .min()
     }
 
     async fn on_wake(&mut self, serving: &mut Serving, connection: &Connection) -> Result<(), Ended> {
@@ -183,6 +195,9 @@ impl Driver {
             && connection.counts().heard == silence.heard_before
         {
             return Err(Ended::lost("the broker is not heard since the network has changed"));
+        }
+        if let Some((_, to)) = serving.sent_on.take_if(|(at, _)| now >= *at) {
+            self.on_go_away(serving, Duration::ZERO, to)?;
         }
         if let Some(second) = &mut serving.second {
             self.watch(second, connection, now)?;
@@ -234,7 +249,10 @@ impl Driver {
                 }
             }
             Next::Map(answer) => self.on_map(&answer, &mut serving.out),
-            Next::GoAway { after } => self.on_go_away(serving, after)?,
+            Next::GoAway { after, to, spread } if spread.is_zero() => self.on_go_away(serving, after, to)?,
+            Next::GoAway { to, spread, .. } => {
+                serving.sent_on = Some((Instant::now() + spread.mul_f64(rand::random()), to));
+            }
             Next::SessionClosed => {
                 return Err(serving.leaving.take().map_or(Ended::lost("the session was closed"), |leave| leave.ended));
             }
@@ -254,7 +272,11 @@ impl Driver {
 
     /// Another server is as good, and there now; the one server is waited for until it ends the connection, and then some time. Or it
     /// wants us back at once.
-    fn on_go_away(&mut self, serving: &mut Serving, after: Duration) -> Result<(), Ended> {
+    fn on_go_away(&mut self, serving: &mut Serving, after: Duration, to: Option<String>) -> Result<(), Ended> {
+        if let Some(to) = to.filter(|to| check_server(to).is_ok() && serving.leaving.is_none()) {
+            self.director.prefer(&to);
+            return Err(Ended::Moved);
+        }
         serving.back_after = Some(after);
         if (self.director.has_others(Instant::now()) || after.is_zero()) && serving.leaving.is_none() {
             return Err(Ended::lost("the broker sends us away"));

@@ -6,6 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use anyport_client::protocol::map::{Map, ServiceId, ServicePoint, Sphere, SphereEpoch};
 use anyport_client::{Client, ClientOptions, Start, Status};
+use anyport_loadtest::drive::Attending;
+use anyport_loadtest::runner::ClusterOptions;
 use anyport_protocol::WallMs;
 use tokio::time::{sleep, timeout};
 
@@ -166,4 +168,46 @@ async fn a_service_that_is_advertised_at_one_broker_is_seen_at_all_until_its_lea
     drop(weather);
     map_until(&watcher, "no forecast, because nobody advertises it any more", |map| !is_on(map)).await?;
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_is_shared_with_a_broker_that_joins_and_leaves_one_that_is_drained() -> Result<()> {
+    const CLIENTS: usize = 24;
+    // So that one client is a percent of what a broker takes.
+    let room = ["--connections-max", "100"];
+    let mut scene = Scene::set_with(ClusterOptions::of(1).with(&room)).await?;
+    let access = scene.access();
+    let mut listeners = Vec::new();
+    for nth in 0..CLIENTS {
+        listeners.push(access.listener(&format!("phone-{nth}"), Start::Latest).await?);
+    }
+    let publishing = scene.publishing(&access).await?;
+    let added = scene.cluster.add(&[]).await?;
+    let newcomer = scene.cluster.broker(added).address().to_string();
+    let at = |listeners: &[Attending], server: &str| {
+        let is_there = |attending: &&Attending| matches!(attending.client.status(), Status::Connected { server: at } if at == server);
+        listeners.iter().filter(is_there).count()
+    };
+    let share = CLIENTS / 2 - 3;
+    let shared = async {
+        while at(&listeners, &newcomer) < share {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, shared).await.with_context(|| format!("{} are at the newcomer", at(&listeners, &newcomer)))?;
+    publishing.acked_more(100).await?;
+    // Nobody is sent back and forth.
+    sleep(Duration::from_secs(6)).await;
+    let settled = at(&listeners, &newcomer);
+    assert!((share..=CLIENTS / 2 + 3).contains(&settled), "{settled} of {CLIENTS} are at the newcomer");
+    let number = scene.cluster.number_of(added).await?;
+    scene.cluster.operate(&["drain", &number.0.to_string()]).await?;
+    let drained = async {
+        while at(&listeners, &access.servers[0]) < CLIENTS {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, drained).await.context("somebody stays at the broker that is drained")?;
+    publishing.acked_more(100).await?;
+    scene.end(publishing, listeners).await
 }

@@ -23,8 +23,15 @@ pub struct SubscriptionEnded {
     pub fault: Fault,
 }
 
-/// The broker is about to leave, or makes no progress; open sessions elsewhere, or here again after the time.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The broker is about to leave, makes no progress, or has more clients than others; open sessions elsewhere, or here again after the
+/// time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GoAway {
     pub reconnect_after_ms: u32,
+    /// Where to go; anywhere else if nothing is said.
+    #[serde(default)]
+    pub to: Option<String>,
+    /// To go at a random moment of this time, and be served until then.
+    #[serde(default)]
+    pub spread_over_ms: u32,
 }

@@ -133,7 +133,7 @@ fn to_client() -> [ToClient; 14] {
         Refused { fault: fault.clone() }.into(),
         TakenOver { epoch: SessionEpoch(9), nonce: NONCE }.into(),
         SubscriptionEnded { name, incarnation, fault }.into(),
-        GoAway { reconnect_after_ms: 100 }.into(),
+        GoAway { reconnect_after_ms: 100, to: Some("b.example:7400".into()), spread_over_ms: 7 }.into(),
     ]
 }
 

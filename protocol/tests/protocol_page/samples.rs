@@ -103,7 +103,10 @@ fn answers() -> Vec<Sample> {
         Sample::of("Refused", &Refused { fault: fault() }),
         Sample::of("TakenOver", &TakenOver { epoch: SessionEpoch(6), nonce: Nonce([9; 16]) }),
         Sample::of("SubscriptionEnded", &SubscriptionEnded { name: name(), incarnation: INCARNATION, fault: fault() }),
-        Sample::of("GoAway", &GoAway { reconnect_after_ms: 1000 }),
+        Sample::of(
+            "GoAway",
+            &GoAway { reconnect_after_ms: 1000, to: Some("b.example:7400".to_owned()), spread_over_ms: 5000 },
+        ),
     ]
 }
 
