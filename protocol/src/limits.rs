@@ -85,6 +85,9 @@ pub const MAP_POINTS_MAX: usize = 4096;
 /// One row of the map: every client gets it.
 pub const MAP_ROW_BYTES_MAX: usize = 2 << 10;
 
+/// All rows of others' services together, encoded: with those of the most brokers they fit a control frame.
+pub const MAP_OTHERS_BYTES_MAX: usize = 128 << 10;
+
 /// Name of a zone.
 pub const ZONE_BYTES_MAX: usize = 64;
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyport_protocol::{BrokerId, PartitionId};
-use anyport_storage::metadata::{ClusterFacts, ClusterState, Command};
+use anyport_storage::metadata::{ClusterFacts, ClusterState, Command, Reply};
 use anyport_storage::{GroupId, Store};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -87,7 +87,11 @@ impl Groups {
         let metadata = self.metadata.clone();
         Some(move |load| {
             let metadata = metadata.clone();
-            async move { metadata.propose(Command::Load { broker: me, start, load }).await.is_ok() }.boxed()
+            async move {
+                let told = metadata.propose(Command::Load { broker: me, start, load }).await;
+                matches!(told, Ok(Reply::Done))
+            }
+            .boxed()
         })
     }
 
@@ -95,7 +99,7 @@ impl Groups {
     pub async fn leave_map(&self) {
         let Some(Together { me, start, .. }) = &self.together else { return };
         let left = self.metadata.propose(Command::Leave { broker: *me, start: *start });
-        if !matches!(tokio::time::timeout(LEAVE_TIMEOUT, left).await, Ok(Ok(_))) {
+        if !matches!(tokio::time::timeout(LEAVE_TIMEOUT, left).await, Ok(Ok(Reply::Done))) {
             tracing::info!("the cluster does not hear that this broker stops; its lease ends soon");
         }
     }

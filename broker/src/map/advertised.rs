@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyport_protocol::map::Map;
 use anyport_protocol::message::{Advertise, Withdraw};
-use anyport_protocol::{Code, Fault, WallMs};
+use anyport_protocol::{ClientId, Code, Fault, WallMs};
 use anyport_storage::metadata::{ClusterState, Command, Refusal, Reply};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +31,7 @@ impl Advertising {
         Self { metadata }
     }
 
-    pub async fn advertise(self, wish: Advertise) -> Result<(), Fault> {
+    pub async fn advertise(self, client: ClientId, wish: Advertise) -> Result<(), Fault> {
         let Advertise { row, lease_ms } = wish;
         let bad = |text: String| Fault::new(Code::BadMap, text);
         let map = Map::decode(&row).map_err(|error| bad(error.to_string()))?;
@@ -44,11 +44,11 @@ impl Advertising {
         }
         let now = clock::wall();
         let (point, until) = (Box::new(point.clone()), WallMs(now.0 + lease_ms));
-        self.propose(Command::Advertise { point, until, now }).await
+        self.propose(Command::Advertise { point, client, until, now }).await
     }
 
-    pub async fn withdraw(self, wish: Withdraw) -> Result<(), Fault> {
-        self.propose(Command::Withdraw { key: wish.key }).await
+    pub async fn withdraw(self, client: ClientId, wish: Withdraw) -> Result<(), Fault> {
+        self.propose(Command::Withdraw { key: wish.key, client }).await
     }
 
     async fn propose(&self, command: Command) -> Result<(), Fault> {
@@ -63,6 +63,7 @@ fn refused(refusal: &Refusal) -> Fault {
     let code = match refusal {
         Refusal::TooLong { .. } | Refusal::MapFull { .. } => Code::LimitPassed,
         Refusal::NotCreated => Code::NotReady,
+        Refusal::OfAnother { .. } => Code::Forbidden,
         _ => Code::BadMap,
     };
     Fault::new(code, refusal.to_string())

@@ -20,6 +20,8 @@ pub struct History {
 pub(super) struct Revision {
     pub(super) map: Map,
     pub(super) selection: Selection,
+    /// The last revision that differs from the one before it in more than loads.
+    pub(super) places_since: u64,
 }
 
 impl History {
@@ -35,7 +37,11 @@ impl History {
         let mut revisions = self.revisions.clone();
         // After a recovery the metadata may go on from an earlier state, with other changes.
         revisions.retain(|earlier| earlier.map.revision < state.map.revision);
-        revisions.push_back(Arc::new(Revision::of(state)));
+        let mut next = Revision::of(state);
+        if self.current().selection == next.selection && self.current().map.differs_in_load_alone(&next.map) {
+            next.places_since = self.current().places_since;
+        }
+        revisions.push_back(Arc::new(next));
         while revisions.len() > KEPT {
             revisions.pop_front();
         }
@@ -57,6 +63,7 @@ impl History {
 
 impl Revision {
     fn of(state: &ClusterState) -> Self {
-        Self { map: state.service_map(), selection: state.map.selection }
+        let map = state.service_map();
+        Self { places_since: map.revision, map, selection: state.map.selection }
     }
 }

@@ -17,6 +17,7 @@ use anyport_protocol::{BrokerId, WallMs};
 use anyport_storage::metadata::{BrokerRecord, ClusterState};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use xxhash_rust::xxh3::xxh3_64;
 
 pub use advertised::{Advertising, expire};
 pub use answer::Asked;
@@ -86,7 +87,7 @@ fn seen(state: &Arc<ClusterState>, own: Option<&Host>) -> Arc<ClusterState> {
     };
     let mut with_own = ClusterState::clone(state);
     with_own.brokers.insert(record.id, record);
-    // What it has been in no map before; see the revisions of the metadata.
-    with_own.map.revision += 1;
+    // Of its own for each address, and far from those of a cluster: what one address was told is nothing to go on from for another.
+    with_own.map.revision += (1 << 50) + ((xxh3_64(own.address().as_bytes()) >> 32) << 16);
     Arc::new(with_own)
 }

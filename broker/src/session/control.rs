@@ -176,7 +176,7 @@ impl Control {
             ToBroker::CloseSession(close) => self.on_close(close).await,
             ToBroker::Ping(_) => Ok(Next::Answer(Pong { server_time: clock::wall() }.into())),
             ToBroker::ListSubscriptions(list) => self.on_list(list),
-            ToBroker::GetMap(question) => Ok(self.on_get_map(&question)),
+            ToBroker::GetMap(question) => self.on_get_map(&question),
             ToBroker::Advertise(wish) => self.on_advertise(wish),
             ToBroker::Withdraw(wish) => self.on_withdraw(wish),
             ToBroker::EndSubscription(end) => self.on_end_subscription(end).await,

@@ -43,6 +43,9 @@ pub use explain::Explained;
 /// A client that is sent hither and thither for years remembers no more than so many places that its map does not name.
 const SEEDS_MAX: usize = 64;
 
+/// Less is no attempt.
+const ATTEMPT_MIN: Duration = Duration::from_millis(300);
+
 #[derive(Clone, Debug, Default)]
 pub struct DirectorOptions {
     /// In the order in which they are tried by a client that has no map.
@@ -90,6 +93,17 @@ impl Director {
         &self.present
     }
 
+    /// Whether the present server is one that the application named.
+    pub fn is_seed(&self) -> bool {
+        self.options.seeds.contains(&self.present)
+    }
+
+    /// As if there had never been a map.
+    pub fn forget_map(&mut self) {
+        self.chart = None;
+        self.round = None;
+    }
+
     pub fn map(&self) -> Option<&Map> {
         self.chart.as_ref().map(Chart::map)
     }
@@ -121,7 +135,8 @@ impl Director {
     /// How long an attempt at the present server may take: no longer than until another server expects us.
     pub fn attempt_timeout(&self, now: Instant) -> Duration {
         let patience = self.met.attempt_timeout(&self.present);
-        self.place_elsewhere(now).map_or(patience, |place| patience.min(place))
+        // A place that has passed is none.
+        self.place_elsewhere(now).map_or(patience, |place| patience.min(place.max(ATTEMPT_MIN)))
     }
 
     /// The client has been registered, or has logged in as this one.

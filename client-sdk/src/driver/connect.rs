@@ -42,7 +42,7 @@ impl Driver {
             if let ConnectError::Certificate(reason) = &error {
                 // The authorities may have been replaced since they were read.
                 self.trust = None;
-                if !self.was_connected {
+                if !self.was_connected && self.director.is_seed() {
                     let server = self.director.server().to_owned();
                     return Err(Ended::Over(Error::Certificate { server, reason: reason.clone() }));
                 }

@@ -208,7 +208,7 @@ impl Driver {
             return Err(Ended::Moved);
         }
         self.keep_map(now).await;
-        self.obey(now, &mut serving.out).await?;
+        self.obey(now, &mut serving.out)?;
         if self.session.is_unanswered(now) {
             return Err(Ended::lost("the broker answers nothing"));
         }
@@ -244,11 +244,17 @@ impl Driver {
         match self.session.handle_message(header.request, message, Instant::now()) {
             Next::GoOn => {}
             Next::Handshake(message) => {
-                if self.on_handshake(message).await.map_err(Ended::Over)? {
+                if self.on_handshake(message).await.map_err(|error| self.over_or_lost(error))? {
                     self.on_identified(connection);
                 }
             }
-            Next::Map(answer) => self.on_map(&answer, &mut serving.out),
+            Next::Map(answer) => {
+                self.on_map(&answer, &mut serving.out);
+                let now = Instant::now();
+                if serving.second.is_none() && self.director.has_others(now) {
+                    serving.second = Some(Second::new(now));
+                }
+            }
             Next::GoAway { after, to, spread } if spread.is_zero() => self.on_go_away(serving, after, to)?,
             Next::GoAway { to, spread, .. } => {
                 serving.sent_on = Some((Instant::now() + spread.mul_f64(rand::random()), to));
@@ -268,6 +274,16 @@ impl Driver {
             self.backoff.handle_success();
         }
         Ok(())
+    }
+
+    /// What was given by the application is reported; what a map said is one server of several.
+    fn over_or_lost(&self, error: Error) -> Ended {
+        match error {
+            Error::OtherCluster { .. } | Error::UnknownPartitioner { .. } if !self.director.is_seed() => {
+                Ended::lost(error.to_string())
+            }
+            error => Ended::Over(error),
+        }
     }
 
     /// Another server is as good, and there now; the one server is waited for until it ends the connection, and then some time. Or it

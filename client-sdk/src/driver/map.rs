@@ -18,11 +18,13 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 impl Driver {
     /// Asks for what has changed since the map that the client has, and to be told of every change from now on.
     pub(super) fn push_get_map(&mut self, now: Instant, out: &mut Vec<u8>) {
-        let have = self.director.map().map_or(0, |map| map.revision);
+        // A map of an earlier process may be one of other wishes.
+        let have = self.told.map.borrow().as_ref().map_or(0, |map| map.revision);
         self.push_get_map_since(have, now, out);
     }
 
     fn push_get_map_since(&mut self, have: u64, now: Instant, out: &mut Vec<u8>) {
+        self.is_whole_map_asked = have == 0;
         let zone = self.zone.clone().unwrap_or_default();
         let service = Some(ServiceId::known(ServiceId::SESSION));
         self.session.request(Request::Map, GetMap { have, service, zone, follow: true }, now, out);
@@ -33,13 +35,17 @@ impl Driver {
         let now = Instant::now();
         match self.take_map(answer, now) {
             Ok(true) => {}
+            Ok(false) if self.is_whole_map_asked => {
+                return tracing::warn!("the broker tells a change where the whole map was asked for");
+            }
             Ok(false) => return self.push_get_map_since(0, now, out),
             Err(error) => return tracing::warn!(%error, "the broker's map cannot be read"),
         }
         let Some(map) = self.director.map().cloned() else { return };
         self.orders.handle_map(&map, self.director.server());
-        self.told.map.send_replace(Some(Arc::new(map)));
-        self.is_map_unsaved = true;
+        let before = self.told.map.send_replace(Some(Arc::new(map.clone())));
+        // What is more or less loaded is of no use to a later process.
+        self.is_map_unsaved |= before.is_none_or(|before| !before.differs_in_load_alone(&map));
     }
 
     /// False if it is a change of another map than the client has.
@@ -79,16 +85,17 @@ impl Driver {
     }
 
     /// Carries out the next command of a new epoch, if it is time.
-    pub(super) async fn obey(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Ended> {
+    pub(super) fn obey(&mut self, now: Instant, out: &mut Vec<u8>) -> Result<(), Ended> {
         while let Some(step) = self.orders.poll(now, rand::random()) {
             tracing::info!(?step, "a new epoch of the map says so");
-            // Said to be done before it is: whoever is interrupted in the middle of leaving has left.
-            self.save_map().await;
+            // Saved later: whoever is interrupted does it again, which does no harm.
+            self.is_map_unsaved = true;
             match step {
                 Step::Refetch => self.push_get_map_since(0, now, out),
                 Step::Forget => {
-                    self.spare = None;
-                    self.trust = None;
+                    (self.spare, self.trust) = (None, None);
+                    self.director.forget_map();
+                    self.told.map.send_replace(None);
                     return Err(Ended::Moved);
                 }
                 // At the same broker: it has not failed.

@@ -136,6 +136,8 @@ pub(crate) struct Driver {
     zone: Option<String>,
     orders: Orders,
     is_map_unsaved: bool,
+    /// A change is no answer then.
+    is_whole_map_asked: bool,
     map_saved_at: Instant,
     due: Arc<Notify>,
     told: Arc<Told>,
@@ -196,6 +198,7 @@ impl Driver {
             zone,
             orders,
             is_map_unsaved: false,
+            is_whole_map_asked: false,
             map_saved_at: Instant::now(),
             due,
             told,
@@ -281,6 +284,7 @@ impl Driver {
                 let is_there = matches!(&*self.told.status.borrow(), Status::Connected { server: at } if *at == server);
                 if !is_there {
                     self.director.prefer(&server);
+                    self.spare = None;
                     self.leaving = Some(reply);
                     return Asked::Move;
                 }

@@ -13,7 +13,7 @@ use super::session::Request;
 use crate::net::{ConnectError, Connection};
 
 /// For the answer to the last question, which nothing delays but the line.
-const LAST_WORD: Duration = Duration::from_millis(100);
+const LAST_WORD: Duration = Duration::from_millis(200);
 const LAST_WORD_ROUND_TRIPS: u32 = 3;
 
 /// Of one connection, where there is another server to go to.

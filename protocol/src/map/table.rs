@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::names::ServiceId;
 use super::point::{PointKey, ServicePoint};
 use crate::WallMs;
+use crate::limits::MAP_POINTS_MAX;
 
 /// The map at one revision. Rows are ordered by their keys, and no two have the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +58,14 @@ impl Map {
         times.flatten().filter(|time| *time > now).min()
     }
 
+    /// Whether it offers the same as another map, apart from how loaded what is.
+    pub fn differs_in_load_alone(&self, other: &Self) -> bool {
+        let is_alike = |(one, other): (&ServicePoint, &ServicePoint)| {
+            one == other || ServicePoint { load: other.load, ..one.clone() } == *other
+        };
+        self.points.len() == other.points.len() && self.points.iter().zip(&other.points).all(is_alike)
+    }
+
     pub fn delta_to(&self, later: &Self) -> MapDelta {
         let before: BTreeMap<_, _> = self.points.iter().map(|point| (point.key(), point)).collect();
         let after: BTreeMap<_, _> = later.points.iter().map(|point| (point.key(), point)).collect();
@@ -68,6 +77,10 @@ impl Map {
 
     pub fn apply(&mut self, delta: MapDelta) -> Result<(), UnknownRevision> {
         if delta.from != self.revision {
+            return Err(UnknownRevision { have: self.revision, from: delta.from });
+        }
+        if self.points.len() + delta.changed.len() > 2 * MAP_POINTS_MAX {
+            // No broker says so, and nobody keeps so much. A map that is asked for whole is bounded.
             return Err(UnknownRevision { have: self.revision, from: delta.from });
         }
         let mut by_key: BTreeMap<_, _> = self.points.drain(..).map(|point| (point.key(), point)).collect();
@@ -100,6 +113,14 @@ mod tests {
         assert_eq!(map, new);
         assert_eq!(map.apply(delta), Err(UnknownRevision { have: 4, from: 1 }));
         assert_eq!(map, new, "nothing has changed");
+    }
+
+    #[test]
+    fn another_load_is_told_from_another_place() {
+        let map = Map::new(1, [point("session", "a:1", 0), point("session", "b:1", 0)]);
+        assert!(map.differs_in_load_alone(&Map::new(2, [point("session", "a:1", 9), point("session", "b:1", 0)])));
+        assert!(!map.differs_in_load_alone(&Map::new(2, [point("session", "a:1", 0), point("session", "c:1", 0)])));
+        assert!(!map.differs_in_load_alone(&Map::new(2, [point("session", "a:1", 0)])));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Bytes as in `encoding.rs`: `{ "Create": { "cluster": bin16, "partitions": ... } }`.
 
 use anyport_protocol::map::{PointKey, ProviderId, Selection, ServiceId, ServicePoint};
-use anyport_protocol::{BrokerId, LogEpoch, Offset, ReplicaId, WallMs};
+use anyport_protocol::{BrokerId, ClientId, LogEpoch, Offset, ReplicaId, WallMs};
 use serde::{Deserialize, Serialize};
 
 use super::encoding::{self, FormatError};
@@ -114,11 +114,13 @@ pub enum Command {
     /// Somebody's service is in the map until this time; said again it stays longer.
     Advertise {
         point: Box<ServicePoint>,
+        client: ClientId,
         until: WallMs,
         now: WallMs,
     },
     Withdraw {
         key: PointKey,
+        client: ClientId,
     },
     /// A broker is about to stop: it is off the map before its clients look for another.
     Leave {
@@ -189,7 +191,11 @@ pub enum Refusal {
     NotOfBrokers { service: ServiceId },
     #[error("the cluster itself is the provider {provider}")]
     ProviderTaken { provider: ProviderId },
-    #[error("the map has {rows} rows of others' services; at most {limit} are possible")]
+    #[error("only the brokers themselves offer the service {service}")]
+    OfBrokers { service: ServiceId },
+    #[error("another client advertises this {service}, and its time is not over")]
+    OfAnother { service: ServiceId },
+    #[error("the map has {rows} rows of others' services; all together may have {limit} bytes")]
     MapFull { rows: usize, limit: usize },
     #[error("{found} tails for {expected} partitions")]
     OtherPartitions { expected: u16, found: usize },
@@ -273,8 +279,13 @@ mod tests {
                 },
             },
             Command::Select { selection: Selection::LeastLoaded { at_most: 8 } },
-            Command::Withdraw { key: advertised.key() },
-            Command::Advertise { point: Box::new(advertised), until: WallMs(now.0 + 30_000), now },
+            Command::Withdraw { key: advertised.key(), client: ClientId([8; 16]) },
+            Command::Advertise {
+                point: Box::new(advertised),
+                client: ClientId([8; 16]),
+                until: WallMs(now.0 + 30_000),
+                now,
+            },
             Command::Expire { now },
             Command::Leave { broker, start },
         ]

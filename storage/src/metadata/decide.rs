@@ -4,10 +4,12 @@
 //! leases) and by the version of an assignment.
 
 use anyport_protocol::limits::{ADDRESS_BYTES_MAX, BROKERS_MAX, ZONE_BYTES_MAX};
+use anyport_protocol::map::ServicePoint;
 use anyport_protocol::{BrokerId, LogEpoch, Offset, WallMs};
 
 use super::command::{Command, Refusal, Reply};
 use super::facts::ClusterFacts;
+use super::service_map::Advertised;
 use super::state::{BrokerRecord, ClusterState, EpochBegan};
 use crate::group::GroupId;
 
@@ -56,8 +58,11 @@ impl ClusterState {
                 self.map.selection = *selection;
                 Ok(Reply::Done)
             }
-            Command::Advertise { point, until, now } => self.advertise(facts, point, *until, *now),
-            Command::Withdraw { key } => self.withdraw(key),
+            Command::Advertise { point, client, until, now } => {
+                let advertised = Advertised { point: ServicePoint::clone(point), by: *client, until: *until };
+                self.advertise(facts, advertised, *now)
+            }
+            Command::Withdraw { key, client } => self.withdraw(key, *client),
             Command::Expire { now } => self.expire(*now),
             Command::Recover { lost, groups, empty, epoch, now } => {
                 self.leap_map_revision();

@@ -1,8 +1,8 @@
 //! How the map follows the metadata, one story each, on plain values.
 
-use anyport_protocol::limits::MAP_ROW_BYTES_MAX;
+use anyport_protocol::limits::{CONTROL_FRAME_BYTES_MAX, MAP_ROW_BYTES_MAX};
 use anyport_protocol::map::{Map, MapCommand, Policy, Selection, ServiceId, ServicePoint, Sphere, SphereEpoch};
-use anyport_protocol::{BrokerId, WallMs};
+use anyport_protocol::{BrokerId, ClientId, WallMs};
 
 use super::stories::{Metadata, announce};
 use super::*;
@@ -23,6 +23,9 @@ impl Metadata {
     }
 }
 
+/// Who advertises.
+const OWNER: ClientId = ClientId([8; 16]);
+
 fn forecast() -> ServicePoint {
     let sphere = Sphere { provider: "weather".parse().expect("a good name"), epoch: SphereEpoch(1) };
     let host = "w.example:80".parse().expect("a good address");
@@ -30,7 +33,7 @@ fn forecast() -> ServicePoint {
 }
 
 fn advertise(point: ServicePoint, until: u64, now: u64) -> Command {
-    Command::Advertise { point: Box::new(point), until: WallMs(until), now: WallMs(now) }
+    Command::Advertise { point: Box::new(point), client: OWNER, until: WallMs(until), now: WallMs(now) }
 }
 
 #[test]
@@ -132,7 +135,7 @@ fn what_others_advertise_is_in_the_map_until_they_stop() {
     metadata.ask(Command::Expire { now: WallMs(200) });
     assert_eq!(metadata.map().points().len(), rows);
     metadata.ask(advertise(forecast(), 900, 300));
-    metadata.ask(Command::Withdraw { key: forecast().key() });
+    metadata.ask(Command::Withdraw { key: forecast().key(), client: OWNER });
     assert_eq!(metadata.map().points().len(), rows);
 }
 
@@ -141,8 +144,36 @@ fn a_row_that_is_too_long_or_speaks_for_the_cluster_is_refused() {
     let mut metadata = Metadata::of(1);
     let long = ServicePoint { data: "x".repeat(MAP_ROW_BYTES_MAX), ..forecast() };
     assert!(matches!(metadata.ask(advertise(long, 100, 1)), Reply::Refused(Refusal::TooLong { .. })));
-    let own = metadata.sessions()[0].clone();
-    assert!(matches!(metadata.ask(advertise(own, 100, 1)), Reply::Refused(Refusal::ProviderTaken { .. })));
+    let own = metadata.sessions()[0].sphere.clone();
+    let of_the_cluster = ServicePoint { sphere: own, ..forecast() };
+    assert!(matches!(metadata.ask(advertise(of_the_cluster, 100, 1)), Reply::Refused(Refusal::ProviderTaken { .. })));
+    let session = ServicePoint { service: ServiceId::known(ServiceId::SESSION), ..forecast() };
+    assert!(matches!(metadata.ask(advertise(session, 100, 1)), Reply::Refused(Refusal::OfBrokers { .. })));
+}
+
+#[test]
+fn nobody_changes_what_another_advertises_while_it_is_there() {
+    let mut metadata = Metadata::of(1);
+    metadata.ask(advertise(forecast(), 100, 1));
+    let other = ClientId([9; 16]);
+    let withdraw = Command::Withdraw { key: forecast().key(), client: other };
+    assert!(matches!(metadata.ask(withdraw), Reply::Refused(Refusal::OfAnother { .. })));
+    let take =
+        |now| Command::Advertise { point: Box::new(forecast()), client: other, until: WallMs(900), now: WallMs(now) };
+    assert!(matches!(metadata.ask(take(99)), Reply::Refused(Refusal::OfAnother { .. })));
+    assert_eq!(metadata.ask(take(100)), Reply::Done, "its time is over");
+}
+
+#[test]
+fn all_that_is_advertised_together_is_bounded_so_that_the_map_fits_a_frame() {
+    let mut metadata = Metadata::of(1);
+    let row = |nth: u16| {
+        let host = format!("w{nth}.example:80").parse().expect("good");
+        ServicePoint { host, data: "x".repeat(MAP_ROW_BYTES_MAX - 200), ..forecast() }
+    };
+    let taken = (0..1000).take_while(|nth| metadata.ask(advertise(row(*nth), 100, 1)) == Reply::Done).count();
+    assert!((60..100).contains(&taken), "{taken}");
+    assert!(metadata.map().encode().len() < CONTROL_FRAME_BYTES_MAX);
 }
 
 #[test]

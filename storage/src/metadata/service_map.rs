@@ -6,12 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use anyport_protocol::limits::{MAP_POINTS_MAX, MAP_ROW_BYTES_MAX};
+use anyport_protocol::limits::{MAP_OTHERS_BYTES_MAX, MAP_POINTS_MAX, MAP_ROW_BYTES_MAX};
 use anyport_protocol::map::{
     Bucket, Host, Map, MapCommand, PointKey, Policy, ProviderId, Selection, ServiceId, ServicePoint, Sphere,
     SphereEpoch,
 };
-use anyport_protocol::{BrokerId, WallMs};
+use anyport_protocol::{BrokerId, ClientId, WallMs};
 use serde::{Deserialize, Serialize};
 
 use super::command::{Refusal, Reply};
@@ -36,6 +36,8 @@ pub struct MapState {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Advertised {
     pub point: ServicePoint,
+    /// Nobody else may change it while it is there.
+    pub by: ClientId,
     pub until: WallMs,
 }
 
@@ -150,10 +152,14 @@ impl ClusterState {
     pub(super) fn advertise(
         &mut self,
         facts: &ClusterFacts,
-        point: &ServicePoint,
-        until: WallMs,
+        advertised: Advertised,
         now: WallMs,
     ) -> Result<Reply, Refusal> {
+        let point = &advertised.point;
+        // By what is said of these clients choose where their events go.
+        if ServiceId::OF_A_BROKER.contains(&point.service.as_str()) {
+            return Err(Refusal::OfBrokers { service: point.service.clone() });
+        }
         let bytes = Map::new(0, [point.clone()]).encode().len();
         if bytes > MAP_ROW_BYTES_MAX {
             return Err(Refusal::TooLong { bytes, limit: MAP_ROW_BYTES_MAX });
@@ -164,16 +170,27 @@ impl ClusterState {
         // What is over leaves with whatever comes.
         self.map.advertised.retain(|_, other| other.until > now);
         let key = point.key();
-        let rows = self.map.advertised.len();
-        let limit = MAP_POINTS_MAX / 2;
-        if rows >= limit && !self.map.advertised.contains_key(&key) {
-            return Err(Refusal::MapFull { rows, limit });
+        self.check_owner(&key, advertised.by)?;
+        let others = self.map.advertised.iter().filter(|(other, _)| **other != key);
+        let with_it = others.map(|(_, other)| other.point.clone()).chain([point.clone()]);
+        let all = Map::new(0, with_it);
+        let bytes = all.encode().len();
+        if bytes > MAP_OTHERS_BYTES_MAX || all.points().len() > MAP_POINTS_MAX / 2 {
+            return Err(Refusal::MapFull { rows: self.map.advertised.len(), limit: MAP_OTHERS_BYTES_MAX });
         }
-        self.map.advertised.insert(key, Advertised { point: point.clone(), until });
+        self.map.advertised.insert(key, advertised);
         Ok(Reply::Done)
     }
 
-    pub(super) fn withdraw(&mut self, key: &PointKey) -> Result<Reply, Refusal> {
+    fn check_owner(&self, key: &PointKey, client: ClientId) -> Result<(), Refusal> {
+        match self.map.advertised.get(key) {
+            Some(present) if present.by != client => Err(Refusal::OfAnother { service: key.service.clone() }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn withdraw(&mut self, key: &PointKey, client: ClientId) -> Result<Reply, Refusal> {
+        self.check_owner(key, client)?;
         self.map.advertised.remove(key);
         Ok(Reply::Done)
     }
