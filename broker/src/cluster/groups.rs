@@ -88,7 +88,7 @@ impl Groups {
         Some(move |load| {
             let metadata = metadata.clone();
             async move {
-                let told = metadata.propose(Command::Load { broker: me, start, load }).await;
+                let told = metadata.decide(Command::Load { broker: me, start, load }).await;
                 matches!(told, Ok(Reply::Done))
             }
             .boxed()
@@ -98,7 +98,7 @@ impl Groups {
     /// Takes this broker off the map, so that nobody who leaves it now is sent back. Waits a moment at most.
     pub async fn leave_map(&self) {
         let Some(Together { me, start, .. }) = &self.together else { return };
-        let left = self.metadata.propose(Command::Leave { broker: *me, start: *start });
+        let left = self.metadata.decide(Command::Leave { broker: *me, start: *start });
         if !matches!(tokio::time::timeout(LEAVE_TIMEOUT, left).await, Ok(Ok(Reply::Done))) {
             tracing::info!("the cluster does not hear that this broker stops; its lease ends soon");
         }

@@ -65,8 +65,8 @@ impl MetadataLink {
     }
 
     /// As `propose`, for who can be told that the metadata has no majority: such a command is not even tried, for it might be carried
-    /// out much later, when somebody has decided otherwise.
-    pub(super) async fn decide(&self, command: Command) -> Result<Reply, Fault> {
+    /// out much later, when somebody has decided otherwise; and the log of a group that an operator is about to recover must not grow.
+    pub async fn decide(&self, command: Command) -> Result<Reply, Fault> {
         if let Some(fault) = self.standstill() {
             return Err(fault);
         }

@@ -52,7 +52,7 @@ impl Advertising {
     }
 
     async fn propose(&self, command: Command) -> Result<(), Fault> {
-        match self.metadata.propose(command).await? {
+        match self.metadata.decide(command).await? {
             Reply::Refused(refusal) => Err(refused(&refusal)),
             _ => Ok(()),
         }
@@ -82,7 +82,7 @@ pub async fn expire(metadata: MetadataLink, state: watch::Receiver<Arc<ClusterSt
         let any = state.borrow().map.advertised.values().any(|advertised| advertised.until <= now);
         if any && metadata.is_led_here() {
             // If it fails, it is tried again at the next look.
-            let _ = metadata.propose(Command::Expire { now }).await;
+            let _ = metadata.decide(Command::Expire { now }).await;
         }
     }
 }
