@@ -36,6 +36,9 @@ pub struct ClientOptions {
     pub name: String,
     /// Where the client is, as the brokers' zones are named: what the policy `nearest` goes by before round trips are known.
     pub zone: Option<String>,
+    /// Whether to go to brokers that the Service Point Map names. Without it the client knows `servers` and nothing else: where these are the
+    /// only way there is.
+    pub roam: bool,
     /// Whether an identity that is not there is registered. Otherwise connecting fails with [`Error::NotRegistered`], so that a
     /// mistyped name makes nobody new.
     pub register: bool,
@@ -53,6 +56,7 @@ impl Default for ClientOptions {
             home: std::env::home_dir().unwrap_or_default().join(".anyport"),
             name: "default".to_owned(),
             zone: None,
+            roam: true,
             register: true,
             connect_timeout: Duration::from_secs(30),
             early_data: true,
@@ -356,11 +360,11 @@ async fn find_guide(options: &ClientOptions, home: Home) -> Result<Guide, Error>
         saved.map.points().iter().any(|point| Some(point.sphere.provider.as_str()) == cluster.as_deref())
     };
     let mut orders = Vec::new();
-    if let Some(saved) = saved.filter(is_ours) {
+    if let Some(saved) = saved.filter(|saved| options.roam && is_ours(saved)) {
         director.handle_saved_map(saved.map, Instant::now());
         orders = saved.orders;
     }
-    Ok(Guide { director, zone, orders })
+    Ok(Guide { director, zone, roam: options.roam, orders })
 }
 
 fn unreachable(servers: &[String], waited: Duration, told: &Told) -> Error {

@@ -18,6 +18,9 @@ const SAVE_EVERY: Duration = Duration::from_secs(10);
 impl Driver {
     /// Asks for what has changed since the map that the client has, and to be told of every change from now on.
     pub(super) fn push_get_map(&mut self, now: Instant, out: &mut Vec<u8>) {
+        if !self.roam {
+            return;
+        }
         // A map of an earlier process may be one of other wishes.
         let have = self.told.map.borrow().as_ref().map_or(0, |map| map.revision);
         self.push_get_map_since(have, now, out);

@@ -106,6 +106,8 @@ impl Told {
 pub(crate) struct Guide {
     pub(crate) director: Director,
     pub(crate) zone: Option<String>,
+    /// Whether there is to be a map at all.
+    pub(crate) roam: bool,
     /// What an earlier process had still to do, as it was saved.
     pub(crate) orders: Vec<u8>,
 }
@@ -134,6 +136,7 @@ pub(crate) struct Driver {
     spare: Option<Spare>,
     /// Where the client is, as far as the application knows.
     zone: Option<String>,
+    roam: bool,
     orders: Orders,
     is_map_unsaved: bool,
     /// A change is no answer then.
@@ -177,7 +180,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
     ) -> Self {
         let due = Arc::new(Notify::new());
-        let Guide { director, zone, orders } = guide;
+        let Guide { director, zone, roam, orders } = guide;
         let orders = Orders::decode(&orders);
         Self {
             home,
@@ -196,6 +199,7 @@ impl Driver {
             routes: Routes::default(),
             spare: None,
             zone,
+            roam,
             orders,
             is_map_unsaved: false,
             is_whole_map_asked: false,

@@ -16,12 +16,17 @@ const fn row(name: &'static str, constant_in: &'static str, file: &'static str, 
 const LIMITS: &str = "protocol/src/limits.rs";
 const STORIES: &str = "storage/src/registry/stories.rs";
 const METADATA: &str = "storage/src/metadata/stories.rs";
+const MAP: &str = "storage/src/metadata/map_stories.rs";
 
 /// Constants of `protocol/src/limits.rs` that are targets, defaults or lives, for which nothing is refused, and those of a cluster,
 /// of which a client hears nothing.
-pub const CONSTANTS: [ShownBy; 8] = [
+pub const CONSTANTS: [ShownBy; 12] = [
     row("BROKERS_MAX", LIMITS, METADATA, "a_cluster_of_sixty_four_brokers_takes_no_other"),
     row("ADDRESS_BYTES_MAX", LIMITS, METADATA, "an_address_or_a_zone_that_is_too_long_is_refused_with_the_limit"),
+    row("MAP_NAME_BYTES_MAX", LIMITS, "protocol/src/map/names.rs", "names_are_short_and_plain"),
+    row("MAP_POINTS_MAX", LIMITS, MAP, "all_that_is_advertised_together_is_bounded_so_that_the_map_fits_a_frame"),
+    row("MAP_ROW_BYTES_MAX", LIMITS, MAP, "a_row_that_is_too_long_or_speaks_for_the_cluster_is_refused"),
+    row("MAP_OTHERS_BYTES_MAX", LIMITS, MAP, "all_that_is_advertised_together_is_bounded_so_that_the_map_fits_a_frame"),
     row("ZONE_BYTES_MAX", LIMITS, METADATA, "an_address_or_a_zone_that_is_too_long_is_refused_with_the_limit"),
     row(
         "ENTRY_BYTES_TARGET",

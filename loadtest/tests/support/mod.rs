@@ -145,8 +145,9 @@ impl Scene {
 }
 
 pub async fn connect(address: SocketAddr, home: PathBuf, name: &str) -> Result<Client> {
-    let options =
-        ClientOptions { servers: vec![address.to_string()], home, name: name.to_owned(), ..ClientOptions::default() };
+    // Where a story puts something between client and broker there is no way around it.
+    let (servers, name) = (vec![address.to_string()], name.to_owned());
+    let options = ClientOptions { servers, home, name: name.clone(), roam: false, ..ClientOptions::default() };
     Client::connect(options).await.with_context(|| format!("connect {name}"))
 }
 
