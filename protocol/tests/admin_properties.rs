@@ -108,16 +108,10 @@ fn status() -> impl Strategy<Value = ClusterStatus> {
 }
 
 fn plan() -> impl Strategy<Value = RecoverPlan> {
-    let survivor = any::<(u64, u64, u64, u64, u64, Option<u64>)>().prop_map(
-        |(replica, last_term, last_node, last_index, committed, tail)| Survivor {
-            replica: ReplicaId(replica),
-            last_term,
-            last_node,
-            last_index,
-            committed,
-            tail: tail.map(Offset),
-        },
-    );
+    let survivor =
+        any::<(u64, u64, u64, u64, Option<u64>)>().prop_map(|(replica, last_term, last_index, committed, tail)| {
+            Survivor { replica: ReplicaId(replica), last_term, last_index, committed, tail: tail.map(Offset) }
+        });
     let lost = vec(any::<u64>().prop_map(ReplicaId), 0..4);
     let chosen = option::of(any::<u64>().prop_map(ReplicaId));
     let group = (group_name(), lost, vec(survivor, 0..3), chosen, any::<String>()).prop_map(

@@ -98,14 +98,8 @@ fn status() -> ClusterStatus {
 }
 
 fn plan() -> RecoverPlan {
-    let survivor = Survivor {
-        replica: REPLICA,
-        last_term: 3,
-        last_node: 1,
-        last_index: 120,
-        committed: 118,
-        tail: Some(Offset(900)),
-    };
+    let survivor =
+        Survivor { replica: REPLICA, last_term: 3, last_index: 120, committed: 118, tail: Some(Offset(900)) };
     let group = GroupRecovery {
         group: GROUP,
         lost: vec![ReplicaId::FIRST],

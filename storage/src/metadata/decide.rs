@@ -67,7 +67,7 @@ impl ClusterState {
             Command::Recover { lost, groups, empty, epoch, now } => {
                 self.leap_map_revision();
                 for broker in lost {
-                    self.give_up(*broker, *now)?;
+                    self.remove(*broker, *now)?;
                 }
                 for (group, replica) in groups {
                     self.go_on_from(*group, *replica)?;
@@ -149,16 +149,6 @@ impl ClusterState {
         }
         self.use_up(broker, now);
         Ok(Reply::Done)
-    }
-
-    /// Metadata that was recovered may be from before this broker joined, and others may know it all the same.
-    fn give_up(&mut self, broker: BrokerId, now: WallMs) -> Result<(), Refusal> {
-        if self.brokers.contains_key(&broker) {
-            return self.remove(broker, now).map(drop);
-        }
-        self.removed.entry(broker).or_insert(now);
-        self.next_broker = self.next_broker.max(BrokerId(broker.0.saturating_add(1)));
-        Ok(())
     }
 
     fn use_up(&mut self, broker: BrokerId, now: WallMs) {

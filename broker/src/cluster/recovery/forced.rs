@@ -22,7 +22,6 @@ pub(in crate::cluster) struct Forced {
     pub(in crate::cluster) group: GroupId,
     pub(in crate::cluster) replica: ReplicaId,
     pub(in crate::cluster) last_term: u64,
-    pub(in crate::cluster) last_node: u64,
     pub(in crate::cluster) last_index: u64,
 }
 
@@ -40,8 +39,8 @@ pub enum ForceError {
 
 impl Forced {
     fn is_at_its_end(&self, log: &GroupLog) -> bool {
-        let last = log.last().map_or((0, 0, 0), |last| (last.term, last.node, last.index));
-        last == (self.last_term, self.last_node, self.last_index)
+        let (term, index) = log.last().map_or((0, 0), |last| (last.term, last.index));
+        (term, index) == (self.last_term, self.last_index)
     }
 }
 
@@ -65,9 +64,7 @@ pub(in crate::cluster) fn carry_out(store: &Store) -> Result<(), ForceError> {
     let forced: Vec<Forced> = rmp_serde::from_slice(&row)?;
     for one in &forced {
         let log = store.log(one.group);
-        // A store that was replaced since has other replicas.
-        let is_it = Noted::read(store, one.group)?.has == Some(one.replica);
-        if is_it && one.is_at_its_end(&log) {
+        if one.is_at_its_end(&log) {
             force(&log, one.replica)?;
             tracing::warn!(group = %one.group, replica = %one.replica, "this replica is all of its group now: an operator has said so");
         } else {

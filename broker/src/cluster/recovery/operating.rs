@@ -26,12 +26,6 @@ impl Operator {
 
     pub(in crate::cluster) async fn plan_recovery(&self) -> Result<RecoverPlan, Fault> {
         let mut surveys = self.ask_all(Call::Survey, CALL_TIMEOUT).await;
-        // Who is there and says nothing may have the best copy of all: a plan without it would lose what need not be lost.
-        let reached = self.metadata.peers().reached().borrow().clone();
-        if let Some(silent) = reached.iter().find(|broker| !surveys.contains_key(broker)) {
-            let text = format!("broker {silent} is in reach and does not say what it has; wait for it, or stop it");
-            return Err(Fault::retry_after(Code::NotReady, 0, text));
-        }
         surveys.insert(self.me(), self.survey().await);
         let state = Arc::clone(&self.state.borrow());
         Ok(plan::plan(facts(&state)?.cluster, &state, &surveys))
@@ -90,8 +84,8 @@ impl Operator {
     async fn force(&self, chosen: impl Iterator<Item = (&GroupRecovery, &Survivor)>) -> Result<(), Fault> {
         let mut by_broker: BTreeMap<BrokerId, Vec<Forced>> = BTreeMap::new();
         for (group, survivor) in chosen {
-            let Survivor { replica, last_term, last_node, last_index, .. } = *survivor;
-            let forced = Forced { group: group_id(group.group), replica, last_term, last_node, last_index };
+            let Survivor { replica, last_term, last_index, .. } = *survivor;
+            let forced = Forced { group: group_id(group.group), replica, last_term, last_index };
             by_broker.entry(replica.broker()).or_default().push(forced);
         }
         let own = by_broker.remove(&self.me());
@@ -128,8 +122,7 @@ fn facts(state: &ClusterState) -> Result<&ClusterFacts, Fault> {
     state.facts.as_ref().ok_or_else(|| Fault::new(Code::NotReady, "there is no cluster yet"))
 }
 
-/// Where a partition has lost nothing, every position stays good. It begins also where only clients' records may have lost their ends:
-/// then all sessions are opened anew.
+/// Where a partition has lost nothing, every position stays good.
 fn epoch(plan: &RecoverPlan, state: &ClusterState) -> Result<Option<EpochBegan>, Fault> {
     let mut tails = vec![Offset(u64::MAX); usize::from(facts(state)?.partitions)];
     for group in &plan.groups {
@@ -138,8 +131,7 @@ fn epoch(plan: &RecoverPlan, state: &ClusterState) -> Result<Option<EpochBegan>,
         }
     }
     let epoch = LogEpoch(state.epochs.last().map_or(0, |last| last.epoch.0) + 1);
-    let is_of_clients = plan.groups.iter().any(|group| group.group != GroupName::Metadata);
-    Ok(is_of_clients.then_some(EpochBegan { epoch, tails }))
+    Ok(tails.iter().any(|tail| tail.0 != u64::MAX).then_some(EpochBegan { epoch, tails }))
 }
 
 fn chosen(group: &GroupRecovery) -> Option<&Survivor> {

@@ -25,11 +25,8 @@ pub(super) fn plan(cluster: ClusterId, state: &ClusterState, surveys: &BTreeMap<
 
 /// None of a group that has its majority.
 fn recovery(group: GroupId, assignment: &Assignment, left: &[&Surveyed]) -> Option<GroupRecovery> {
-    // By Raft's own order of logs: it has every entry that one of the others knows to be committed. Of equal ones, one that has a vote.
-    let furthest = left.iter().max_by_key(|replica| {
-        let votes = assignment.voters.contains(&replica.replica);
-        (replica.last_term, replica.last_node, replica.last_index, votes, replica.replica)
-    });
+    // By Raft's own order of logs: it has every entry that one of the others knows to be committed.
+    let furthest = left.iter().max_by_key(|replica| (replica.last_term, replica.last_index, replica.replica));
     let configs = match furthest.filter(|replica| !replica.voters.is_empty()) {
         Some(replica) => replica.voters.clone(),
         // A copy that has nothing yet does not know who the others are.
@@ -58,8 +55,8 @@ fn recovery(group: GroupId, assignment: &Assignment, left: &[&Surveyed]) -> Opti
 }
 
 fn survivor(replica: &Surveyed) -> Survivor {
-    let Surveyed { replica, last_term, last_node, last_index, committed, tail, .. } = *replica;
-    Survivor { replica, last_term, last_node, last_index, committed, tail }
+    let Surveyed { replica, last_term, last_index, committed, tail, .. } = *replica;
+    Survivor { replica, last_term, last_index, committed, tail }
 }
 
 fn may_lose(group: GroupId, chosen: &Surveyed, lost: &[ReplicaId]) -> String {
@@ -109,7 +106,6 @@ mod tests {
             group: GROUP,
             replica: replica(broker),
             last_term: last.0,
-            last_node: 0,
             last_index: last.1,
             committed: 3,
             tail: Some(Offset(last.1 * 10)),
@@ -127,16 +123,6 @@ mod tests {
         assert_eq!(recovered(&[0, 1, 2], &[surveyed(0, (1, 5), voters), surveyed(2, (1, 5), voters)]), None);
         let lost = recovered(&[0, 1, 2], &[surveyed(0, (1, 5), voters)]).expect("one of three is none");
         assert_eq!((lost.lost, lost.chosen), (replicas(&[1, 2]), Some(replica(0))));
-    }
-
-    #[test]
-    fn of_two_leaders_of_one_term_the_later_one_counts_and_of_equal_logs_one_that_has_a_vote() {
-        let voters: &[&[u32]] = &[&[0, 1, 2, 3, 4]];
-        let led_by = |broker, node, index| Surveyed { last_node: node, ..surveyed(broker, (5, index), voters) };
-        let lost = recovered(&[0, 1, 2, 3, 4], &[led_by(1, 1, 110), led_by(0, 2, 103)]).expect("two of five are none");
-        assert_eq!(lost.chosen, Some(replica(0)), "what the earlier one has more of was never committed");
-        let lost = recovered(&[0, 1, 2, 3, 4], &[led_by(1, 1, 7), led_by(9, 1, 7)]).expect("two of five are none");
-        assert_eq!(lost.chosen, Some(replica(1)));
     }
 
     #[test]

@@ -20,9 +20,6 @@ pub(in crate::cluster) struct Surveyed {
     pub(in crate::cluster) replica: ReplicaId,
     /// The end of its log; zeros if it has none.
     pub(in crate::cluster) last_term: u64,
-    /// Who led then: several may have in one term, one after the other.
-    #[serde(default)]
-    pub(in crate::cluster) last_node: u64,
     pub(in crate::cluster) last_index: u64,
     /// How far it knows that a majority had it.
     pub(in crate::cluster) committed: u64,
@@ -60,7 +57,6 @@ async fn of_one(store: &Store, group: &Group, running: Option<&Running>) -> Opti
         group: group.id(),
         replica: group.replica(),
         last_term: last.map_or(0, |last| last.term),
-        last_node: last.map_or(0, |last| last.node),
         last_index: last.map_or(0, |last| last.index),
         committed: committed.map_or(0, |committed| committed.index),
         tail,

@@ -48,10 +48,11 @@ pub(super) async fn run(common: &Common, options: Recover) -> Result<Exit, Failu
 
 /// In rounds: the metadata goes first, then what it has to agree on, and brokers start anew in between.
 async fn carry_out(reach: &Reach, agreed: &RecoverPlan) -> Result<(), Failure> {
+    let lost: BTreeSet<_> = agreed.groups.iter().flat_map(|group| &group.lost).map(|lost| lost.broker()).collect();
     let deadline = Instant::now() + PATIENCE;
     let mut left = 0;
     loop {
-        let trouble = match round(reach, agreed).await {
+        let trouble = match round(reach, &lost).await {
             Ok(0) => return Ok(()),
             Ok(groups) => {
                 if std::mem::replace(&mut left, groups) != groups {
@@ -69,10 +70,8 @@ async fn carry_out(reach: &Reach, agreed: &RecoverPlan) -> Result<(), Failure> {
     }
 }
 
-/// How many groups are still to be recovered. Only brokers that the operator has given up are, and each group goes on from the copy that was
-/// agreed to: what just starts anew is waited for.
-async fn round(reach: &Reach, agreed: &RecoverPlan) -> Result<usize, OperatorError> {
-    let lost: BTreeSet<_> = agreed.groups.iter().flat_map(|group| &group.lost).map(|lost| lost.broker()).collect();
+/// How many groups are still to be recovered. Only brokers that the operator has given up are: one that just starts anew is waited for.
+async fn round(reach: &Reach, lost: &BTreeSet<BrokerId>) -> Result<usize, OperatorError> {
     let operator = reach.connect().await?;
     let plan = operator.recover_plan().await?;
     if plan.groups.is_empty() {
@@ -80,18 +79,10 @@ async fn round(reach: &Reach, agreed: &RecoverPlan) -> Result<usize, OperatorErr
         for broker in lost.iter().filter(|broker| status.broker(**broker).is_some_and(|record| !record.reached)) {
             operator.remove(*broker).await?;
         }
-    } else if plan.groups.iter().all(|group| is_agreed(group, agreed, &lost)) {
+    } else if plan.groups.iter().flat_map(|group| &group.lost).all(|replica| lost.contains(&replica.broker())) {
         operator.recover(&plan).await?;
     }
     Ok(plan.groups.len())
-}
-
-fn is_agreed(group: &GroupRecovery, agreed: &RecoverPlan, lost: &BTreeSet<BrokerId>) -> bool {
-    let before = agreed.groups.iter().find(|before| before.group == group.group);
-    // Where there was no copy one has been placed since.
-    let chosen = before.and_then(|before| before.chosen);
-    group.lost.iter().all(|replica| lost.contains(&replica.broker()))
-        && chosen.is_none_or(|chosen| group.chosen == Some(chosen))
 }
 
 /// The id of the cluster, typed: nobody does that by mistake.
@@ -165,14 +156,8 @@ mod tests {
 
     fn plan() -> RecoverPlan {
         let replica = |broker| ReplicaId::new(BrokerId(broker), 1);
-        let survivor = Survivor {
-            replica: replica(0),
-            last_term: 4,
-            last_node: 1,
-            last_index: 120,
-            committed: 118,
-            tail: Some(Offset(900)),
-        };
+        let survivor =
+            Survivor { replica: replica(0), last_term: 4, last_index: 120, committed: 118, tail: Some(Offset(900)) };
         let group = GroupRecovery {
             group: GroupName::Partition(PartitionId(3)),
             lost: vec![replica(1), replica(2)],

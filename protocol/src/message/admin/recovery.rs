@@ -38,9 +38,6 @@ pub struct Survivor {
     pub replica: ReplicaId,
     /// The end of its log.
     pub last_term: u64,
-    /// The replica that led then: several may have in one term, one after the other.
-    #[serde(default)]
-    pub last_node: u64,
     pub last_index: u64,
     /// How far it knows that a majority had it.
     pub committed: u64,
