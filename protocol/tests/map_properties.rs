@@ -88,7 +88,7 @@ proptest! {
             (Encoding::OneServiceInOneSphere, only(&map, true, true)),
         ] {
             let bytes = map.encode_as(encoding).expect("these rows have it in common");
-            prop_assert_eq!(Map::encoding_of(&bytes).expect("own"), encoding);
+            prop_assert_eq!(bytes[1], encoding as u8);
             prop_assert_eq!(&Map::decode(&bytes).expect("own bytes"), &map);
             prop_assert_eq!(&Map::decode(&map.encode()).expect("own bytes"), &map);
         }
@@ -97,7 +97,8 @@ proptest! {
     #[test]
     fn rows_that_differ_in_what_is_said_once_are_refused(map in map()) {
         for encoding in Encoding::ALL {
-            let services = map.services().count();
+            let services: std::collections::BTreeSet<_> = map.points().iter().map(|point| &point.service).collect();
+            let services = services.len();
             let providers: std::collections::BTreeSet<_> = map.points().iter().map(|point| &point.sphere.provider).collect();
             let fits = match encoding {
                 Encoding::Full => true,

@@ -10,8 +10,9 @@ use anyport_protocol::PartitionId;
 /// last heard, and then each waits for a time of its own between 450 and 750 ms.
 pub const ELECTION: [Duration; 2] = [Duration::from_millis(750 + 450), Duration::from_millis(750 + 750)];
 
-/// After which the SDK tries another broker, and leaves for it if it answers: a second, and the look at which it was noticed.
-pub const SILENCE: Duration = Duration::from_millis(1000 + 250);
+/// After which the SDK tries another broker, and leaves for it if it answers: a second, the look at which it was noticed, and the time
+/// for a last word.
+pub const SILENCE: Duration = Duration::from_millis(1000 + 250 + 200);
 
 /// A producer and a partition: in between acks come in order.
 pub type Lane = (u32, PartitionId);

@@ -4,6 +4,7 @@
 //! Nothing here is a process or a socket. A hundred thousand directors of the SDK, one each, play against modelled brokers ([`broker`],
 //! [`admission`], [`hand_over`]) on virtual time ([`world`], [`queue`]); a story ([`scenario`]) is told in seconds, and told the same from
 //! the same seed. What it proves is about the director's choices and the brokers' answers to a crowd; it says nothing of how fast a broker is.
+//! The queue of places that modelled brokers keep ([`admission`]) is what brokers are to have; `anyportd` has none yet.
 
 pub mod admission;
 pub mod broker;

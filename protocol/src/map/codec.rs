@@ -264,11 +264,6 @@ impl Map {
         let Header { revision, shared, .. } = parts.next()?;
         Ok(Self::new(revision, parts.rows(&shared)?))
     }
-
-    /// Of these bytes, without reading the rows.
-    pub fn encoding_of(bytes: &[u8]) -> Result<Encoding, MapError> {
-        open(bytes).map(|(encoding, _)| encoding)
-    }
 }
 
 impl MapDelta {

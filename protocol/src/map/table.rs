@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::names::ServiceId;
 use super::point::{PointKey, ServicePoint};
 use crate::WallMs;
 use crate::limits::MAP_POINTS_MAX;
@@ -46,16 +45,6 @@ impl Map {
     /// Where a service can be had at this time.
     pub fn of(&self, service: &str, now: WallMs) -> impl Iterator<Item = &ServicePoint> {
         self.points.iter().filter(move |point| point.service.as_str() == service && point.valid.contains(now))
-    }
-
-    pub fn services(&self) -> impl Iterator<Item = &ServiceId> {
-        self.points.chunk_by(|one, next| one.service == next.service).map(|of_one| &of_one[0].service)
-    }
-
-    /// When the next row begins or ceases to be valid.
-    pub fn next_change(&self, now: WallMs) -> Option<WallMs> {
-        let times = self.points.iter().flat_map(|point| [point.valid.from, point.valid.until]);
-        times.flatten().filter(|time| *time > now).min()
     }
 
     /// Whether it offers the same as another map, apart from how loaded what is.
@@ -131,6 +120,5 @@ mod tests {
         let map = Map::new(1, [before, after]);
         let load_at = |now| map.of("session", WallMs(now)).map(|point| point.load).collect::<Vec<_>>();
         assert_eq!((load_at(59_999), load_at(60_000)), (vec![1], vec![2]));
-        assert_eq!((map.next_change(WallMs(0)), map.next_change(minute)), (Some(minute), None));
     }
 }
