@@ -25,7 +25,7 @@ impl Chart {
         Self { map, shown: Some((server_time, now)) }
     }
 
-    pub(super) fn map(&self) -> &Map {
+    pub(super) fn map(&self) -> &Arc<Map> {
         &self.map
     }
 

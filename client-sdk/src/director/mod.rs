@@ -104,7 +104,7 @@ impl Director {
         self.round = None;
     }
 
-    pub fn map(&self) -> Option<&Map> {
+    pub fn map(&self) -> Option<&Arc<Map>> {
         self.chart.as_ref().map(Chart::map)
     }
 

@@ -217,7 +217,7 @@ fn a_change_needs_the_map_that_it_changes() {
     assert!(director.handle_delta(delta.clone(), WallMs(0), now).is_err(), "there is none yet");
     director.handle_map(old, WallMs(0), now);
     assert_eq!(director.handle_delta(delta.clone(), WallMs(0), now), Ok(()));
-    assert_eq!(director.map(), Some(&new));
+    assert_eq!(director.map().map(AsRef::as_ref), Some(&new));
     assert_eq!(director.handle_delta(delta, WallMs(0), now), Err(UnknownRevision { have: 2, from: 1 }));
 }
 

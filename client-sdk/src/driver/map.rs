@@ -46,7 +46,7 @@ impl Driver {
         }
         let Some(map) = self.director.map().cloned() else { return };
         self.orders.handle_map(&map, self.director.server());
-        let before = self.told.map.send_replace(Some(Arc::new(map.clone())));
+        let before = self.told.map.send_replace(Some(Arc::clone(&map)));
         // What is more or less loaded is of no use to a later process.
         self.is_map_unsaved |= before.is_none_or(|before| !before.differs_in_load_alone(&map));
     }
@@ -80,7 +80,7 @@ impl Driver {
     /// Not vital: without it the next process begins with the servers that it is given.
     pub(super) async fn save_map(&mut self) {
         (self.is_map_unsaved, self.map_saved_at) = (false, Instant::now());
-        let Some(map) = self.director.map().map(Map::encode) else { return };
+        let Some(map) = self.director.map().map(|map| map.encode()) else { return };
         let (home, orders) = (self.home.clone(), self.orders.encode());
         if let Err(error) = blocking(move || home.save_map(&orders, &map)).await {
             tracing::warn!(%error, "save the map");
